@@ -1,0 +1,1 @@
+"""pms_iot: keeps the machines of buildings alive."""

@@ -1,0 +1,1 @@
+"""Simulated and recorded machines with faults of known onset."""
