@@ -1,0 +1,1 @@
+"""Rules become alerts: one live alert for each rule, asset and point."""

@@ -1,0 +1,100 @@
+"""The catalog of series: which number stands for which point of which asset."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from sqlmodel import col, select
+
+from pms_iot.assets.tables import Asset, Point, Site
+from pms_iot.kernel.db import transaction
+from pms_iot.kernel.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesInfo:
+    """One series: a point of an asset, with what a reader needs to show it."""
+
+    id: int
+    asset_id: int
+    asset: str
+    site: str
+    kind: str
+    point: str
+    type: str
+    unit: str
+    label_zh: str
+    label_en: str
+    low: float | None
+    high: float | None
+    period_s: float | None
+    derived: bool
+
+
+class SeriesCatalog:
+    """All series, read from the register once and again on `refresh()`; safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._by_id: dict[int, SeriesInfo] = {}
+        self._by_asset: dict[str, dict[str, int]] = {}
+        self.generation = 0  # grows with each refresh; whoever caches by series compares it
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Reads the register anew and swaps the maps whole."""
+        query = (
+            select(Point, Asset, Site)
+            .join(Asset, col(Point.asset_id) == col(Asset.id))
+            .join(Site, col(Asset.site_id) == col(Site.id))
+            .order_by(col(Point.id))
+        )
+        with transaction(self._engine) as session:
+            infos = [_info(*row) for row in session.exec(query)]
+            codes = list(session.exec(select(Asset.code)))
+        by_asset: dict[str, dict[str, int]] = {code: {} for code in codes}
+        for info in infos:
+            by_asset[info.asset][info.point] = info.id
+        self._by_id, self._by_asset = {info.id: info for info in infos}, by_asset
+        self.generation += 1
+
+    def lookup(self, asset: str, point: str) -> int | None:
+        """The series of a point, or None if the register does not know it."""
+        return self._by_asset.get(asset, {}).get(point)
+
+    def info(self, series: int) -> SeriesInfo:
+        """Raises NotFoundError for a number that no point has."""
+        try:
+            return self._by_id[series]
+        except KeyError:
+            raise NotFoundError("series", series) from None
+
+    def of_asset(self, asset: str) -> dict[str, int]:
+        """Point key -> series; empty for an asset that is unknown or has no points."""
+        return dict(self._by_asset.get(asset, {}))
+
+    def has_asset(self, asset: str) -> bool:
+        return asset in self._by_asset
+
+    def all(self) -> Iterable[SeriesInfo]:
+        return self._by_id.values()
+
+
+def _info(point: Point, asset: Asset, site: Site) -> SeriesInfo:
+    assert point.id is not None and asset.id is not None
+    return SeriesInfo(
+        id=point.id,
+        asset_id=asset.id,
+        asset=asset.code,
+        site=site.code,
+        kind=asset.kind,
+        point=point.key,
+        type=point.type,
+        unit=point.unit,
+        label_zh=point.label_zh,
+        label_en=point.label_en,
+        low=point.low,
+        high=point.high,
+        period_s=point.period_s,
+        derived=point.derived,
+    )

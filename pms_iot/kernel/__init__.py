@@ -1,0 +1,1 @@
+"""What every part stands on: clock, errors, database, logging, people who log in."""

@@ -1,0 +1,64 @@
+"""The core store: SQLModel tables on SQLite (default) or PostgreSQL, one transaction at a time.
+
+SQLite needs `BEGIN IMMEDIATE`: with deferred transactions concurrent writers fail with
+"database is locked" in spite of any busy timeout.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Engine, event
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session, create_engine
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python; naive UTC in SQLite, `timestamptz` in PostgreSQL. Refuses naive values."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime for the core store")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def open_engine(url: str) -> Engine:
+    """Opens the core store at an SQLAlchemy URL, `sqlite:///file.db` or `postgresql+psycopg://…`."""
+    if url.startswith("sqlite"):
+        return _open_sqlite(url)
+    return create_engine(url, pool_pre_ping=True)
+
+
+def _open_sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """One unit of work: commits at the end, rolls back if anything raises."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session

@@ -1,0 +1,1 @@
+"""Preventive maintenance: plans, and a row for every occurrence that was expected."""

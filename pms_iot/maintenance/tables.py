@@ -1,0 +1,50 @@
+"""Tables of maintenance plans and their occurrences."""
+
+from datetime import date, datetime
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from pms_iot.kernel.db import UtcDateTime
+
+
+class Plan(SQLModel, table=True):
+    """A maintenance plan of one asset; what is to be done stands in the rule pack under `template`.
+
+    Calendar, meter, or both (whichever first). Dates are dates in the site's zone; they become
+    instants only when compared with the clock.
+    """
+
+    __tablename__ = "maintenance_plan"
+    __table_args__ = (UniqueConstraint("asset_id", "template"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    asset_id: int = Field(foreign_key="asset.id", index=True)
+    template: str  # <kind>.<plan>, e.g. elevator.half_month
+    active: bool = True
+    anchor_on: (
+        date  # the calendar counts from here, so that 31 January does not drift to 28 for ever
+    )
+    next_due_on: date | None = Field(default=None, index=True)  # None: by meter only
+    meter_base: float | None = None  # the meter's reading when last done
+    last_done_on: date | None = None
+
+
+class Occurrence(SQLModel, table=True):
+    """One expected occurrence: ends done, skipped with a signed reason, or missed."""
+
+    __tablename__ = "maintenance_occurrence"
+    __table_args__ = (UniqueConstraint("plan_id", "due_on"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    plan_id: int = Field(foreign_key="maintenance_plan.id", index=True)
+    due_on: date = Field(index=True)
+    late_on: date  # last day inside the window
+    trigger: str  # calendar | meter
+    meter_value: float | None = None
+    state: str = Field(default="open", index=True)  # open | done | skipped | missed
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    work_order_id: int | None = Field(default=None, foreign_key="work_order.id")
+    reason: str = ""
+    decided_by: str | None = None

@@ -1,0 +1,112 @@
+"""All settings of the engine: environment variables with the prefix PMS_, nested by `__`, secrets also as files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class MqttSettings(BaseModel, frozen=True):
+    """The broker that gateways publish to."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str | None = None
+    password: SecretStr | None = None
+    client_id: str = "pms-engine"
+    ca: Path | None = None
+
+
+class InfluxSettings(BaseModel, frozen=True):
+    """InfluxDB 2.x (or a server that speaks its write API); without a url the embedded store is used."""
+
+    url: str | None = None
+    org: str = "pms"
+    bucket: str = "pms"
+    token: SecretStr = SecretStr("")
+
+
+class WebSettings(BaseModel, frozen=True):
+    """Where the pages are served."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    base_url: str | None = None  # as people reach it, for links in messages
+    secure_cookies: bool = False
+    session_days: int = 14
+
+
+class WebhookSettings(BaseModel, frozen=True):
+    """A webhook signed as Standard Webhooks 1.0."""
+
+    url: str | None = None
+    secret: SecretStr = SecretStr("")
+
+
+class EmailSettings(BaseModel, frozen=True):
+    """A mail server; one message goes to all recipients."""
+
+    host: str | None = None
+    port: int = 25
+    username: str | None = None
+    password: SecretStr | None = None
+    starttls: bool = False
+    sender: str = "pms-iot@localhost"
+    recipients: tuple[str, ...] = ()
+
+
+class Settings(BaseSettings):
+    """Every setting, read once at the start and never changed."""
+
+    model_config = SettingsConfigDict(env_prefix="PMS_", env_nested_delimiter="__", frozen=True)
+
+    data_dir: Path = Path("var")
+    database_url: str | None = None  # default: SQLite in data_dir
+    rules_dir: Path | None = None  # default: the packs that ship with pms_iot
+    log_level: str = "info"
+    mqtt: MqttSettings = MqttSettings()
+    influx: InfluxSettings = InfluxSettings()
+    web: WebSettings = WebSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    email: EmailSettings = EmailSettings()
+    admin_password: SecretStr | None = None  # sets the password of `manager` at first start
+    tick_s: float = Field(
+        default=1.0, gt=0
+    )  # real seconds between two looks at clocks and due dates
+    snapshot_s: float = Field(default=5.0, gt=0)  # real seconds between two snapshots of state
+
+    @property
+    def core_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'core.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """`PMS_X_FILE=/run/secrets/x` sets PMS_X to what the file holds, so that no secret stands in an environment."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # not asked: __call__ reads all at once
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, file in os.environ.items():
+            if name.startswith("PMS_") and name.endswith("_FILE"):
+                *path, last = name.removeprefix("PMS_").removesuffix("_FILE").lower().split("__")
+                place = found
+                for part in path:
+                    place = place.setdefault(part, {})
+                place[last] = Path(file).read_text().strip()
+        return found

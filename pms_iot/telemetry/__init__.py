@@ -1,0 +1,1 @@
+"""Samples: the batch that flows, its decoding, the consumer and the stores."""

@@ -1,0 +1,52 @@
+"""Tables of the telemetry path: what has been committed, what could not be understood."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from pms_iot.kernel.db import UtcDateTime
+
+
+class Watermark(SQLModel, table=True):
+    """Per gateway, epoch and lane: everything up to and including `seq` is committed."""
+
+    site: str = Field(primary_key=True)
+    gateway: str = Field(primary_key=True)
+    lane: str = Field(primary_key=True)  # data | event
+    epoch: str = Field(primary_key=True)
+    seq: int = Field(sa_type=BigInteger)
+    batches: int = Field(default=0, sa_type=BigInteger)
+    samples: int = Field(default=0, sa_type=BigInteger)
+    duplicates: int = Field(default=0, sa_type=BigInteger)  # batches that had come before
+    skipped: int = Field(default=0, sa_type=BigInteger)  # batches that the gateway had to evict
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class QuarantinedMessage(SQLModel, table=True):
+    """A message that could not be understood, kept with its reason, never retried."""
+
+    __tablename__ = "quarantined_message"
+
+    id: int | None = Field(default=None, primary_key=True)
+    received_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    topic: str
+    reason: str
+    detail: str
+    payload: bytes
+
+
+class UnknownPoint(SQLModel, table=True):
+    """A field that arrives but is not in the register: counted, and shown to whoever can adopt it."""
+
+    __tablename__ = "unknown_point"
+    __table_args__ = (UniqueConstraint("site", "asset", "field"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    site: str
+    asset: str
+    field: str
+    count: int = Field(default=0, sa_type=BigInteger)
+    last_value: float | None = None
+    first_seen_at: datetime = Field(sa_type=UtcDateTime)
+    last_seen_at: datetime = Field(sa_type=UtcDateTime)

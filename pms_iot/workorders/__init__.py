@@ -1,0 +1,1 @@
+"""Work orders: opened once for each origin, moved only by legal moves, closed when the telemetry agrees."""
