@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import JSON, Index, UniqueConstraint, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
-class Alert(SQLModel, table=True):
+class Alert(Table, table=True):
     """One occurrence of a rule's condition on an asset. The database refuses a second live one.
 
     Times are sample times, so a replay of the same samples writes the same rows. `acked_at`,
@@ -50,10 +50,9 @@ class Alert(SQLModel, table=True):
     work_order_id: int | None = Field(default=None, foreign_key="work_order.id", index=True)
 
 
-class AlertEvent(SQLModel, table=True):
+class AlertEvent(Table, table=True):
     """One step in the life of an alert."""
 
-    __tablename__ = "alert_event"
     __table_args__ = (UniqueConstraint("alert_id", "kind", "at"),)
 
     id: int | None = Field(default=None, primary_key=True)

@@ -4,12 +4,12 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import JSON, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
-class Site(SQLModel, table=True):
+class Site(Table, table=True):
     """A place: one property."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -20,7 +20,7 @@ class Site(SQLModel, table=True):
     address: str = ""
 
 
-class Asset(SQLModel, table=True):
+class Asset(Table, table=True):
     """A piece of equipment, with what must be known of it over its life."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -49,7 +49,7 @@ class Asset(SQLModel, table=True):
     retired_on: date | None = None
 
 
-class Document(SQLModel, table=True):
+class Document(Table, table=True):
     """A manual, certificate or report that belongs to an asset."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -62,7 +62,7 @@ class Document(SQLModel, table=True):
     added_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class Point(SQLModel, table=True):
+class Point(Table, table=True):
     """One measured or computed quantity of an asset. Its id is the series number everywhere."""
 
     __table_args__ = (UniqueConstraint("asset_id", "key"),)
@@ -81,7 +81,7 @@ class Point(SQLModel, table=True):
     values: dict[str, Any] | None = Field(default=None, sa_type=JSON)  # enum: code -> {zh, en}
 
 
-class Gateway(SQLModel, table=True):
+class Gateway(Table, table=True):
     """An edge agent and what it last said of itself. It is also an asset of kind `gateway`."""
 
     id: int | None = Field(default=None, primary_key=True)

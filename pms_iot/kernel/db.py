@@ -4,15 +4,17 @@ SQLite needs `BEGIN IMMEDIATE`: with deferred transactions concurrent writers fa
 "database is locked" in spite of any busy timeout.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import DateTime, Engine, event
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.orm import declared_attr
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Session, create_engine
+from sqlmodel import Session, SQLModel, create_engine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -32,6 +34,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(SQLModel):
+    """Base of all tables; `WorkOrder` is stored as `work_order`."""
+
+    # SQLModel declares the attribute in a way that no override can satisfy.
+    @declared_attr.directive
+    def __tablename__(cls) -> str:  # noqa: N805  # pyright: ignore[reportIncompatibleVariableOverride]
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 def open_engine(url: str) -> Engine:
@@ -58,7 +69,7 @@ def _open_sqlite(url: str) -> Engine:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
+def transaction(engine: Engine) -> Generator[Session]:
     """One unit of work: commits at the end, rolls back if anything raises."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session

@@ -2,15 +2,13 @@
 
 from datetime import datetime
 
-from sqlmodel import Field, Session, SQLModel
+from sqlmodel import Field, Session
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
-class StateSnapshot(SQLModel, table=True):
+class StateSnapshot(Table, table=True):
     """The last saved state of one stateful part (`alerts`, `detector.seasonal`, …)."""
-
-    __tablename__ = "state_snapshot"
 
     name: str = Field(primary_key=True)
     config_hash: str  # a snapshot of other rules or another version is not restored

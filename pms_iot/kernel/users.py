@@ -3,9 +3,9 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
 class Role(StrEnum):
@@ -16,10 +16,8 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-class User(SQLModel, table=True):
+class Account(Table, table=True):
     """An account. The password is an argon2 hash."""
-
-    __tablename__ = "user_account"
 
     id: int | None = Field(default=None, primary_key=True)
     username: str = Field(unique=True)
@@ -31,12 +29,10 @@ class User(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class LoginSession(SQLModel, table=True):
+class LoginSession(Table, table=True):
     """A log-in, revocable by deleting the row. The cookie's token is stored hashed."""
 
-    __tablename__ = "login_session"
-
     token_hash: str = Field(primary_key=True)
-    user_id: int = Field(foreign_key="user_account.id", index=True)
+    user_id: int = Field(foreign_key="account.id", index=True)
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)

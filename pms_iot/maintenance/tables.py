@@ -3,19 +3,18 @@
 from datetime import date, datetime
 
 from sqlalchemy import UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
-class Plan(SQLModel, table=True):
+class MaintenancePlan(Table, table=True):
     """A maintenance plan of one asset; what is to be done stands in the rule pack under `template`.
 
     Calendar, meter, or both (whichever first). Dates are dates in the site's zone; they become
     instants only when compared with the clock.
     """
 
-    __tablename__ = "maintenance_plan"
     __table_args__ = (UniqueConstraint("asset_id", "template"),)
 
     id: int | None = Field(default=None, primary_key=True)
@@ -30,10 +29,9 @@ class Plan(SQLModel, table=True):
     last_done_on: date | None = None
 
 
-class Occurrence(SQLModel, table=True):
+class Occurrence(Table, table=True):
     """One expected occurrence: ends done, skipped with a signed reason, or missed."""
 
-    __tablename__ = "maintenance_occurrence"
     __table_args__ = (UniqueConstraint("plan_id", "due_on"),)
 
     id: int | None = Field(default=None, primary_key=True)

@@ -4,15 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import JSON
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
-class OutboxMessage(SQLModel, table=True):
+class OutboxMessage(Table, table=True):
     """A message to one channel. `key` makes it single, and goes along as the idempotency key."""
-
-    __tablename__ = "outbox_message"
 
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(unique=True)  # <channel>:<event>:<id>

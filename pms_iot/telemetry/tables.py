@@ -3,12 +3,12 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 
-class Watermark(SQLModel, table=True):
+class Watermark(Table, table=True):
     """Per gateway, epoch and lane: everything up to and including `seq` is committed."""
 
     site: str = Field(primary_key=True)
@@ -23,10 +23,8 @@ class Watermark(SQLModel, table=True):
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class QuarantinedMessage(SQLModel, table=True):
+class QuarantinedMessage(Table, table=True):
     """A message that could not be understood, kept with its reason, never retried."""
-
-    __tablename__ = "quarantined_message"
 
     id: int | None = Field(default=None, primary_key=True)
     received_at: datetime = Field(sa_type=UtcDateTime, index=True)
@@ -36,10 +34,9 @@ class QuarantinedMessage(SQLModel, table=True):
     payload: bytes
 
 
-class UnknownPoint(SQLModel, table=True):
+class UnknownPoint(Table, table=True):
     """A field that arrives but is not in the register: counted, and shown to whoever can adopt it."""
 
-    __tablename__ = "unknown_point"
     __table_args__ = (UniqueConstraint("site", "asset", "field"),)
 
     id: int | None = Field(default=None, primary_key=True)

@@ -4,24 +4,24 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import JSON, Index, UniqueConstraint, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from pms_iot.kernel.db import UtcDateTime
+from pms_iot.kernel.db import Table, UtcDateTime
 
 LIVE = "status not in ('closed', 'cancelled')"
 
 
-class Technician(SQLModel, table=True):
+class Technician(Table, table=True):
     """A person who repairs; skills are those that rules and plans name."""
 
     id: int | None = Field(default=None, primary_key=True)
-    user_id: int | None = Field(default=None, foreign_key="user_account.id", unique=True)
+    user_id: int | None = Field(default=None, foreign_key="account.id", unique=True)
     name: str
     skills: list[str] = Field(default_factory=list, sa_type=JSON)
     active: bool = True
 
 
-class Certificate(SQLModel, table=True):
+class Certificate(Table, table=True):
     """A licence of a technician, e.g. T (lift repair), with its validity."""
 
     id: int | None = Field(default=None, primary_key=True)
@@ -32,10 +32,9 @@ class Certificate(SQLModel, table=True):
     valid_until: date | None = None
 
 
-class WorkOrder(SQLModel, table=True):
+class WorkOrder(Table, table=True):
     """Work to be done on an asset. The database refuses a second live order of the same origin."""
 
-    __tablename__ = "work_order"
     __table_args__ = (
         Index(
             "work_order_one_live",
@@ -68,10 +67,9 @@ class WorkOrder(SQLModel, table=True):
     version: int = 1  # grows with every change, for If-Match
 
 
-class ChecklistItem(SQLModel, table=True):
+class ChecklistItem(Table, table=True):
     """One line of a work order's checklist."""
 
-    __tablename__ = "checklist_item"
     __table_args__ = (UniqueConstraint("work_order_id", "code"),)
 
     id: int | None = Field(default=None, primary_key=True)
@@ -87,10 +85,8 @@ class ChecklistItem(SQLModel, table=True):
     done_by: str | None = None
 
 
-class WorkOrderEvent(SQLModel, table=True):
+class WorkOrderEvent(Table, table=True):
     """One step in the life of a work order."""
-
-    __tablename__ = "work_order_event"
 
     id: int | None = Field(default=None, primary_key=True)
     work_order_id: int = Field(foreign_key="work_order.id", index=True)
@@ -101,7 +97,7 @@ class WorkOrderEvent(SQLModel, table=True):
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
 
 
-class Photo(SQLModel, table=True):
+class Photo(Table, table=True):
     """A picture as evidence, of the order or of one checklist item."""
 
     id: int | None = Field(default=None, primary_key=True)
