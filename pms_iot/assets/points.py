@@ -1,0 +1,32 @@
+"""What a kind of equipment can measure, as its rule pack says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pms_iot.kernel.text import Text
+
+PointType = Literal["number", "bool", "enum", "counter"]
+
+
+def _no_values() -> Mapping[int, Text]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class PointDef:
+    """One measured or computed quantity of a kind of equipment.
+
+    low and high are physical limits in `unit`; values names the codes of an enum; derived marks
+    what a detector computes.
+    """
+
+    key: str
+    label: Text
+    type: PointType = "number"
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    period_s: float | None = None
+    values: Mapping[int, Text] = field(default_factory=_no_values)
+    derived: bool = False

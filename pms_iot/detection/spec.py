@@ -1,0 +1,69 @@
+"""What a rule pack asks a detector to watch: `rules/<kind>/detectors.yaml`, read by `pms_iot.rulepacks`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pms_iot.assets.points import PointDef
+from pms_iot.kernel.text import Text
+from pms_iot.telemetry.condition import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One output of a detector: the point `<point>.<suffix>`, its words, and its unit made from the point's."""
+
+    suffix: str
+    label: Text
+    unit: str = ""
+
+
+_ANOMALY = Score("anomaly", Text("异常度", "anomaly score"))
+_DRIFT = Score("drift", Text("漂移度", "drift score"))
+_LO = Score("lo", Text("预期下限", "expected low"), "{unit}")
+_HI = Score("hi", Text("预期上限", "expected high"), "{unit}")
+_RATE = Score("rate", Text("变化率", "rate of change"), "{unit}/s")
+_STUCK = Score("stuck", Text("无变化时间", "time without change"), "s")
+
+SCORES: Mapping[str, tuple[Score, ...]] = {
+    "seasonal": (_ANOMALY, _LO, _HI),
+    "drift": (_DRIFT,),
+    "rate": (_RATE,),
+    "stuck": (_STUCK,),
+}
+"""Detector name -> the derived points it makes of each point it watches."""
+
+
+def _no_params() -> Mapping[str, float]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """One detector over some points of a kind.
+
+    warmup_s: seconds of data before a learned detector scores. window_s: span of `rate`.
+    min_change: what counts as change for `stuck`, in the point's unit. when: the detector sees only
+    samples at which all gates are open. params: see the detector of that name.
+    """
+
+    detector: str
+    points: tuple[PointDef, ...]
+    warmup_s: float = 0.0
+    window_s: float = 60.0
+    min_change: float = 0.0
+    when: tuple[Gate, ...] = ()
+    params: Mapping[str, float] = field(default_factory=_no_params)
+
+    def derived_points(self) -> list[PointDef]:
+        """The points that hold this detector's scores."""
+        return [_derived(point, score) for point in self.points for score in SCORES[self.detector]]
+
+
+def _derived(point: PointDef, score: Score) -> PointDef:
+    return PointDef(
+        key=f"{point.key}.{score.suffix}",
+        label=Text(f"{point.label.zh}{score.label.zh}", f"{point.label.en}, {score.label.en}"),
+        unit=score.unit.format(unit=point.unit),
+        period_s=point.period_s,
+        derived=True,
+    )
