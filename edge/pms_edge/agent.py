@@ -1,0 +1,150 @@
+"""The agent: devices -> lines -> spool -> engine, put together and kept running."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pms_edge.batch import Batcher
+from pms_edge.clock import Clock
+from pms_edge.config import Config
+from pms_edge.counters import Counters
+from pms_edge.feed import DeviceFeed
+from pms_edge.health import resident_bytes
+from pms_edge.logs import kv
+from pms_edge.modbus import ModbusTcp
+from pms_edge.mqtt_in import JsonDevice, MqttIn
+from pms_edge.poller import EndpointPoller
+from pms_edge.spool import Spool
+from pms_edge.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+MB = 1_000_000
+RESTART_S = 1.0
+
+
+class Agent:
+    """One gateway. Raises OSError or sqlite3.Error when the spool cannot be opened at all."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config, self._clock = config, clock
+        self.counters = Counters()
+        settings = config.spool
+        self._spool = Spool(
+            settings.path,
+            max_bytes=int(settings.max_mb * MB),
+            sync=settings.sync,
+            counters=self.counters,
+        )
+        self._batcher = Batcher(self._spool.keep)
+        self._feeds = {d.id: DeviceFeed(d, self._batcher) for d in config.devices}
+        self._pollers = self._modbus_pollers()
+        self._inputs = self._mqtt_inputs()
+        self._uplink = Uplink(
+            config.uplink,
+            self._spool,
+            gateway=config.gateway,
+            site=config.site,
+            window=settings.window,
+            birth=self.birth,
+            health=self.health,
+            counters=self.counters,
+        )
+
+    async def run(self, stop: asyncio.Event, ready_file: Path | None = None) -> None:
+        """Until `stop`; then what was read so far is committed to the spool."""
+        self._uplink.start()
+        for source in self._inputs:
+            source.start()
+        tasks = [
+            asyncio.create_task(self._supervise(name, poller), name=f"poll {name}")
+            for name, poller in self._pollers.items()
+        ]
+        tasks.append(asyncio.create_task(self._flush_for_ever(), name="flush"))
+        if ready_file:
+            ready_file.write_text(f"{self._spool.epoch}\n", "ascii")
+        log.info("running", extra=kv(gateway=self._config.gateway, epoch=self._spool.epoch))
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.5)
+        self._stop()
+
+    def birth(self) -> Mapping[str, Any]:
+        devices = [
+            {"id": d.id, "kind": d.profile.kind, "profile": d.profile.id, "site": d.site}
+            for d in self._config.devices
+        ]
+        return {
+            "gateway": self._config.gateway,
+            "site": self._config.site,
+            "config_hash": self._config.hash,
+            "version": version("pms-edge"),
+            "devices": devices,
+        }
+
+    def health(self) -> Mapping[str, Any]:
+        now_ns, stats = self._clock.now_ns(), self._spool.stats()
+        return {
+            "at_ns": now_ns,
+            "spool": {**stats._asdict(), "failing": self._spool.failing},
+            "devices": {
+                name: feed.health.report(now_ns, feed.device.stale_after_s)
+                for name, feed in self._feeds.items()
+            },
+            "rss_bytes": resident_bytes(),
+            "counters": self.counters.all(),
+        }
+
+    def _modbus_pollers(self) -> dict[str, EndpointPoller]:
+        pollers: dict[str, EndpointPoller] = {}
+        for name, endpoint in self._config.endpoints.items():
+            feeds = [self._feeds[d.id] for d in self._config.devices_of(name)]
+            if endpoint.tcp and feeds:
+                pollers[name] = EndpointPoller(
+                    ModbusTcp(endpoint.tcp, timeout_s=endpoint.timeout),
+                    feeds,
+                    self._config.classes,
+                    clock=self._clock,
+                    counters=self.counters,
+                )
+        return pollers
+
+    def _mqtt_inputs(self) -> list[MqttIn]:
+        inputs: list[MqttIn] = []
+        for name, endpoint in self._config.endpoints.items():
+            devices = [
+                JsonDevice(self._feeds[d.id], clock=self._clock, counters=self.counters)
+                for d in self._config.devices_of(name)
+            ]
+            if endpoint.mqtt and devices:
+                client = f"{self._config.gateway}-in-{name}"
+                inputs.append(MqttIn(endpoint.mqtt, devices, name=client, counters=self.counters))
+        return inputs
+
+    async def _supervise(self, name: str, poller: EndpointPoller) -> None:
+        while True:
+            try:
+                await poller.run()
+            except Exception:
+                self.counters.add("poller_crashes")
+                log.exception("poller failed, starting it again", extra=kv(endpoint=name))
+            await asyncio.sleep(RESTART_S)
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.spool.flush)
+            self._batcher.flush()
+
+    def _stop(self) -> None:
+        for source in self._inputs:
+            source.stop()
+        self._batcher.flush()
+        with contextlib.ExitStack() as last:
+            last.callback(log.info, "stopped")
+            last.callback(self._uplink.stop, 1.0)
+            self._spool.close(1.0)

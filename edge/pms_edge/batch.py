@@ -1,0 +1,58 @@
+"""Batches: what is spooled and published as one message."""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pms_edge.line import Line
+
+MAX_BATCH_SAMPLES = 5000
+
+
+class Batch(NamedTuple):
+    """Lines of one lane (`data` or `event`); `first_ns` and `last_ns` bound their instants."""
+
+    lane: str
+    body: bytes
+    samples: int
+    first_ns: int
+    last_ns: int
+
+
+def batch_of(lane: str, lines: list[Line]) -> Batch:
+    instants = [line.at_ns for line in lines]
+    body = "".join(line.text for line in lines).encode()
+    return Batch(lane, body, sum(line.samples for line in lines), min(instants), max(instants))
+
+
+def payload(batch: Batch, *, gateway: str, epoch: str, seq: int, base: int) -> bytes:
+    """Wire v1 message: header line, then the lines. `base` is the lowest seq not yet acked."""
+    head = f"#pms1 gw={gateway} epoch={epoch} seq={seq}"
+    return f"{head} n={batch.samples} base={base}\n".encode() + batch.body
+
+
+class Batcher:
+    """Gathers lines until the next flush; events are handed on at once. Any thread may add."""
+
+    def __init__(self, keep: Callable[[Batch], None]) -> None:
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._lines: list[Line] = []
+        self._samples = 0
+
+    def add(self, line: Line) -> None:
+        with self._lock:
+            self._lines.append(line)
+            self._samples += line.samples
+            full = self._samples >= MAX_BATCH_SAMPLES
+        if full:
+            self.flush()
+
+    def add_event(self, line: Line) -> None:
+        self._keep(batch_of("event", [line]))
+
+    def flush(self) -> None:
+        with self._lock:
+            lines, self._lines, self._samples = self._lines, [], 0
+            if lines:
+                self._keep(batch_of("data", lines))

@@ -1,0 +1,77 @@
+"""Command `pms-edge`."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pms_edge.check import check_file
+from pms_edge.clock import clock_from
+from pms_edge.config import load_config
+from pms_edge.located import ConfigError
+from pms_edge.logs import log_to_stderr
+
+if TYPE_CHECKING:
+    from pms_edge.agent import Agent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 0 done, 1 mistakes found or start refused, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    if options.command == "check":
+        return _check(options.files)
+    return _run(options.gateway, options.ready_file, options.log_level)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("pms-edge", description="Edge agent of pms_iot 边缘采集代理")
+    parser.add_argument("--version", action="version", version=f"pms-edge {version('pms-edge')}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="read devices and send to the engine 采集并上送")
+    run.add_argument("gateway", type=Path, metavar="GATEWAY.yaml")
+    run.add_argument("--ready-file", type=Path, help="written once the agent runs 就绪后写入")
+    run.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    check = commands.add_parser("check", help="name every mistake in files 检查配置")
+    check.add_argument("files", type=Path, nargs="+", metavar="FILE.yaml")
+    return parser
+
+
+def _check(files: list[Path]) -> int:
+    mistakes = [mistake for file in files for mistake in check_file(file, os.environ)]
+    for mistake in dict.fromkeys(mistakes):
+        print(mistake)
+    if mistakes:
+        print(f"{len(set(mistakes))} mistake(s) 处错误")
+        return 1
+    print(f"{len(files)} file(s) correct 个文件正确")
+    return 0
+
+
+def _run(gateway: Path, ready_file: Path | None, log_level: str) -> int:
+    # asyncio, pymodbus and paho are loaded only here: `check` needs none of them.
+    from pms_edge.agent import Agent
+
+    log_to_stderr(log_level)
+    try:
+        config, clock = load_config(gateway), clock_from()
+        agent = Agent(config, clock)
+    except (ConfigError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (OSError, sqlite3.Error) as error:
+        print(f"spool cannot be opened: {error}", file=sys.stderr)
+        return 1
+    asyncio.run(_until_signal(agent, ready_file))
+    return 0
+
+
+async def _until_signal(agent: "Agent", ready_file: Path | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await agent.run(stop, ready_file)

@@ -1,0 +1,359 @@
+"""The gateway file: where the devices are, which profile each follows, where samples go."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pms_edge.located import ConfigError, Document, KeyPath, Mistake, dotted, suggest
+from pms_edge.profiles import Profile, Strict, load_profile, profile_files, shipped_profiles
+
+DEFAULT_CLASSES = {"fast": 1.0, "normal": 5.0, "slow": 60.0}
+ENV_PREFIX = "PMS_EDGE_"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+
+def seconds(value: object) -> float:
+    """A duration such as `90s`, `500ms`, `5m`, `2h`, `3d` or plain seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", str(value).strip())
+    if isinstance(value, bool) or not match or float(match[1]) <= 0:
+        raise ValueError(f"{value!r} is not a duration such as 500ms, 30s or 5m")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def address(value: object) -> Address:
+    host, colon, port = str(value).rpartition(":")
+    if not (colon and host and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(f"{value!r} is not host:port")
+    return Address(host.strip("[]"), int(port))
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+HostPort = Annotated[Address, BeforeValidator(address)]
+# One level of an MQTT topic: no separators or wildcards.
+TopicPart = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/+#\x00-\x1f]+$")]
+GatewayId = Annotated[str, Field(max_length=64, pattern=r"^[^/+#\s\x00-\x1f]+$")]
+DeviceId = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\\]*[^\x00-\x1f\\ ]$")]
+Topic = Annotated[str, Field(min_length=1, pattern=r"^[^+#\x00]+$")]
+
+
+class GatewayName(Strict):
+    id: GatewayId
+    site: TopicPart
+
+
+class Tls(Strict):
+    ca: Path
+    cert: Path | None = None
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def check_pair(self) -> "Tls":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("`cert` and `key` belong together")
+        return self
+
+
+class Uplink(Strict):
+    host: str = Field(min_length=1)
+    port: int = Field(1883, ge=1, le=65535)
+    username: str | None = None
+    password: str | None = Field(None, repr=False)
+    password_file: Path | None = None
+    tls: Tls | None = None
+
+
+class SpoolSettings(Strict):
+    path: Path = Path("spool.db")
+    max_mb: float = Field(64, gt=0, le=1_000_000)
+    sync: Annotated[str, Field(pattern="^(full|normal)$")] = "full"
+    flush: Seconds = 1.0
+    window: int = Field(64, ge=1, le=10_000)
+
+
+class Endpoint(Strict):
+    tcp: HostPort | None = None
+    mqtt: HostPort | None = None
+    timeout: Seconds = 2.0
+
+    @model_validator(mode="after")
+    def check_one(self) -> "Endpoint":
+        if (self.tcp is None) == (self.mqtt is None):
+            raise ValueError("needs exactly one of `tcp: host:port` and `mqtt: host:port`")
+        return self
+
+
+class DeviceEntry(Strict):
+    id: DeviceId
+    profile: str
+    endpoint: str
+    unit: int | None = Field(None, ge=0, le=255)
+    topic: Topic | None = None
+    values: str | None = None
+    stale_after: Seconds | None = None
+    site: TopicPart | None = None
+
+
+class _Top(Strict):
+    gateway: Any
+    uplink: Any
+    spool: Any = None
+    classes: Any = None
+    endpoints: Any = None
+    devices: Any = None
+    profiles: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as it will be read: Modbus when `unit` is given, else local MQTT."""
+
+    id: str
+    site: str
+    profile: Profile
+    endpoint: str
+    unit: int
+    topic: str
+    values: tuple[str, ...]
+    stale_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    gateway: str
+    site: str
+    uplink: Uplink
+    spool: SpoolSettings
+    classes: dict[str, float]
+    endpoints: dict[str, Endpoint]
+    devices: tuple[Device, ...]
+    hash: str
+
+    def devices_of(self, endpoint: str) -> list[Device]:
+        return [device for device in self.devices if device.endpoint == endpoint]
+
+
+def load_config(file: str | Path, env: Mapping[str, str] = os.environ) -> Config:
+    """The gateway file and the profiles that it uses.
+
+    Raises ConfigError with every mistake of the gateway file, the environment and the profiles.
+    """
+    document = Document(file)
+    overrides = _override(document, env)
+    loaded = _Loader(document, Path(file).resolve().parent).config()
+    mistakes = [_from_environment(m, overrides) for m in document.mistakes]
+    if mistakes or not isinstance(loaded, Config):
+        raise ConfigError(mistakes)
+    return loaded
+
+
+class _Loader:
+    """Reads one gateway document; mistakes gather in the documents."""
+
+    def __init__(self, document: Document, folder: Path) -> None:
+        self.document = document
+        self.folder = folder
+
+    def config(self) -> Config | None:
+        doc = self.document
+        if doc.mistakes:  # not even a YAML mapping
+            return None
+        doc.parse(_Top, doc.content, ())
+        name = doc.parse(GatewayName, doc.section("gateway", dict), ("gateway",))
+        uplink = doc.parse(Uplink, self._uplink(), ("uplink",))
+        spool = doc.parse(SpoolSettings, doc.section("spool", dict), ("spool",))
+        classes, endpoints = self._classes(), self._endpoints()
+        devices = self._devices(name.site if name else "", classes, endpoints)
+        if doc.mistakes or name is None or uplink is None or spool is None:
+            return None
+        spool = spool.model_copy(update={"path": self.folder / spool.path})
+        uplink = uplink.model_copy(update={"password": self._password(uplink)})
+        digest = self._hash(devices)
+        if doc.mistakes:
+            return None
+        sound = {key: value for key, value in endpoints.items() if value}
+        return Config(name.id, name.site, uplink, spool, classes, sound, devices, digest)
+
+    def _uplink(self) -> dict[str, Any]:
+        uplink: dict[str, Any] = self.document.section("uplink", dict)
+        if "password" in uplink and not isinstance(uplink["password"], _Secret):
+            what = f"no password in this file: use password_file or {ENV_PREFIX}UPLINK__PASSWORD"
+            self.document.add(("uplink", "password"), what)
+        return uplink
+
+    def _password(self, uplink: Uplink) -> str | None:
+        if uplink.password_file is None:
+            return uplink.password
+        try:
+            return (self.folder / uplink.password_file).read_text("utf-8").strip()
+        except OSError as error:
+            self.document.add(("uplink", "password_file"), f"cannot be read: {error.strerror}")
+            return None
+
+    def _classes(self) -> dict[str, float]:
+        classes: dict[str, float] = {}
+        for name, period in self.document.section("classes", dict).items():
+            try:
+                classes[str(name)] = seconds(period)
+            except ValueError as error:
+                self.document.add(("classes", name), str(error))
+                classes[str(name)] = 1.0
+        return classes or DEFAULT_CLASSES
+
+    def _endpoints(self) -> dict[str, Endpoint | None]:
+        raw = self.document.section("endpoints", dict, required=True)
+        return {
+            name: self.document.parse(Endpoint, value, ("endpoints", name))
+            for name, value in raw.items()
+        }
+
+    def _devices(
+        self, site: str, classes: dict[str, float], endpoints: dict[str, Endpoint | None]
+    ) -> tuple[Device, ...]:
+        entries: list[tuple[int, DeviceEntry]] = []
+        for index, raw in enumerate(self.document.section("devices", list, required=True)):
+            entry = self.document.parse(DeviceEntry, raw, ("devices", index))
+            if entry is not None:
+                entries.append((index, entry))
+        self._check_ids(entries)
+        profiles = self._profiles(entries, classes)
+        for index, entry in entries:
+            self._check_endpoint(index, entry, endpoints)
+        return tuple(
+            _device(entry, site, profiles[entry.profile])
+            for _, entry in entries
+            if entry.profile in profiles
+        )
+
+    def _check_ids(self, entries: list[tuple[int, DeviceEntry]]) -> None:
+        first: dict[str, int] = {}
+        for index, entry in entries:
+            if entry.id in first:
+                line = self.document.line(("devices", first[entry.id]))
+                what = f"device {entry.id!r} is already on line {line}"
+                self.document.add(("devices", index, "id"), what)
+            first.setdefault(entry.id, index)
+
+    def _check_endpoint(
+        self, index: int, entry: DeviceEntry, endpoints: Mapping[str, Endpoint | None]
+    ) -> None:
+        path: KeyPath = ("devices", index)
+        if entry.endpoint not in endpoints:
+            hint = suggest(entry.endpoint, list(endpoints))
+            self.document.add((*path, "endpoint"), f"no endpoint is named {entry.endpoint!r}{hint}")
+            return
+        endpoint = endpoints[entry.endpoint]
+        if endpoint is None:
+            return
+        if endpoint.mqtt and entry.topic is None:
+            self.document.add(path, "a device of an mqtt endpoint needs `topic`")
+        if endpoint.mqtt and entry.unit is not None:
+            self.document.add((*path, "unit"), "`unit` is for tcp endpoints")
+        for key in ("topic", "values", "stale_after"):
+            if endpoint.tcp and getattr(entry, key) is not None:
+                self.document.add((*path, key), f"`{key}` is for mqtt endpoints")
+
+    def _profiles(
+        self, entries: list[tuple[int, DeviceEntry]], classes: dict[str, float]
+    ) -> dict[str, Profile]:
+        """The profiles in use; a broken one that no device names is not this gateway's concern."""
+        documents = self._profile_documents()
+        profiles: dict[str, Profile] = {}
+        checked: set[str] = set()
+        for index, entry in entries:
+            path = ("devices", index, "profile")
+            document = documents.get(entry.profile)
+            if document is None:
+                hint = suggest(entry.profile, list(documents))
+                self.document.add(path, f"no profile is named {entry.profile!r}{hint}")
+            elif entry.profile not in checked:
+                checked.add(entry.profile)
+                profile = load_profile(document)
+                self.document.mistakes += document.mistakes
+                if profile is not None:
+                    profiles[entry.profile] = profile
+                    self._check_classes(path, profile, classes)
+        return profiles
+
+    def _check_classes(self, path: KeyPath, profile: Profile, classes: dict[str, float]) -> None:
+        for name in sorted(profile.classes - set(classes)):
+            what = f"profile {profile.id} uses class {name!r}, which `classes` does not define"
+            self.document.add(path, what + suggest(name, list(classes)))
+
+    def _profile_documents(self) -> dict[str, Document]:
+        folders = self._profile_folders()
+        documents: dict[str, Document] = {}
+        for file in profile_files(folders):
+            document = Document(file)
+            name = str(document.content.get("profile", "")) or file.stem
+            if name in documents:
+                other = documents[name].file
+                document.add(("profile",), f"{name!r} is already defined in {other}")
+                documents[name].mistakes += document.mistakes
+            else:
+                documents[name] = document
+        return documents
+
+    def _profile_folders(self) -> list[Path]:
+        folders: list[Path] = []
+        for index, name in enumerate(self.document.section("profiles", list)):
+            folder = self.folder / str(name)
+            if not folder.is_dir():
+                self.document.add(("profiles", index), f"no folder {name!r}")
+            folders.append(folder)
+        return folders or [shipped_profiles()]
+
+    def _hash(self, devices: tuple[Device, ...]) -> str:
+        text = repr([(self.document.content.get(k)) for k in ("gateway", "classes", "endpoints")])
+        return hashlib.sha256((text + repr(devices)).encode()).hexdigest()[:16]
+
+
+def _device(entry: DeviceEntry, site: str, profile: Profile) -> Device:
+    return Device(
+        id=entry.id,
+        site=entry.site or site,
+        profile=profile,
+        endpoint=entry.endpoint,
+        unit=1 if entry.unit is None else entry.unit,
+        topic=entry.topic or "",
+        values=tuple(entry.values.split(".")) if entry.values else (),
+        stale_after_s=entry.stale_after,
+    )
+
+
+class _Secret(str):
+    """A password that came from the environment."""
+
+    __slots__ = ()
+
+
+def _override(document: Document, env: Mapping[str, str]) -> dict[str, str]:
+    """Puts PMS_EDGE_UPLINK__… and PMS_EDGE_SPOOL__… over the file; returns path -> variable."""
+    names: dict[str, str] = {}
+    for name, text in sorted(env.items()):
+        if not name.startswith((f"{ENV_PREFIX}UPLINK__", f"{ENV_PREFIX}SPOOL__")):
+            continue
+        *parents, key = name.removeprefix(ENV_PREFIX).lower().split("__")
+        node: dict[str, Any] = document.content
+        for parent in parents:
+            if not isinstance(node.get(parent), dict):
+                node[parent] = {}
+            node = node[parent]
+        node[key] = _Secret(text) if key == "password" else text
+        names[dotted((*parents, key))] = name
+    return names
+
+
+def _from_environment(mistake: Mistake, overrides: Mapping[str, str]) -> Mistake:
+    name = overrides.get(mistake.path)
+    return mistake if name is None else Mistake("environment", 0, name, mistake.what)

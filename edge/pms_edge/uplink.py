@@ -1,0 +1,278 @@
+"""To the engine: go-back-N over MQTT. The broker's PUBACK frees nothing, the engine's ack does."""
+
+import json
+import logging
+import queue
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from pms_edge.batch import payload
+from pms_edge.config import Uplink as UplinkSettings
+from pms_edge.counters import Counters
+from pms_edge.logs import kv
+from pms_edge.spool import Spool
+from pms_edge.spool_file import LANES
+
+log = logging.getLogger(__name__)
+
+RESEND_S = 5.0
+HEALTH_S = 10.0
+KEEPALIVE_S = 15
+CONNECT_S = 5.0
+BACKOFF_S = (0.4, 60.0)
+STEADY_S = 10.0  # a connection that lasted this long resets the back-off
+
+Report = Callable[[], Mapping[str, Any]]
+
+
+class Cursor:
+    """Go-back-N position of one lane: what to send next, and when to start over from the base."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self.next = 0
+        self._base = 0
+        self._progress_at = 0.0
+
+    def due(self, base: int, last: int, now: float) -> tuple[int, int]:
+        """Half-open range of sequence numbers to send now; a start below the old `next` is a resend."""
+        idle = self.next <= base
+        if base != self._base or idle:
+            self._base, self._progress_at = base, now
+        self.next = max(self.next, base)
+        if self.next > base and now - self._progress_at >= RESEND_S:
+            self.next, self._progress_at = base, now
+        return self.next, min(last + 1, base + self._window)
+
+    def restart(self) -> None:
+        self.next = 0
+
+    def waits_for_ack(self) -> bool:
+        return self.next > self._base
+
+
+class Session:
+    """One connection with its own client, so that the library never resends by itself."""
+
+    def __init__(self, settings: UplinkSettings, gateway: str, root: str, wake: threading.Event):
+        self.lost = threading.Event()
+        self.rebirth = threading.Event()
+        self.acks: queue.SimpleQueue[tuple[str, bytes | bytearray]] = queue.SimpleQueue()
+        self.refusal = ""
+        self._root, self._wake = root, wake
+        self._connected = threading.Event()
+        self.client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"pms-edge-{gateway}",
+            reconnect_on_failure=False,
+        )
+        self.client.max_inflight_messages_set(0)
+        self.client.connect_timeout = CONNECT_S
+        self.client.will_set(f"{root}/state", "offline", qos=1, retain=True)
+        if settings.username:
+            self.client.username_pw_set(settings.username, settings.password)
+        if settings.tls:
+            tls = settings.tls
+            cert, key = (str(p) if p else None for p in (tls.cert, tls.key))
+            self.client.tls_set(ca_certs=str(tls.ca), certfile=cert, keyfile=key)
+        self.client.on_connect = self._on_connect
+        self.client.on_disconnect = self._on_disconnect
+        self.client.on_message = self._on_message
+        self.client.on_socket_open = _no_delay
+
+    def open(self, host: str, port: int) -> None:
+        """Connects and subscribes to acks and commands. Raises OSError."""
+        self.client.connect(host, port, keepalive=KEEPALIVE_S)
+        self.client.loop_start()
+        if not self._connected.wait(CONNECT_S):
+            raise ConnectionError(self.refusal or "no answer from the broker")
+        self.client.subscribe([(f"{self._root}/ack/+", 1), (f"{self._root}/cmd/+", 1)])
+
+    def publish(self, topic: str, body: bytes | str, *, qos: int = 1, retain: bool = False) -> None:
+        self.client.publish(f"{self._root}/{topic}", body, qos=qos, retain=retain)
+
+    def close(self, *, say_offline: bool) -> None:
+        if say_offline and self._connected.is_set():
+            done = self.client.publish(f"{self._root}/state", "offline", qos=1, retain=True)
+            try:
+                done.wait_for_publish(0.5)
+            except (RuntimeError, ValueError):
+                log.debug("connection lost before `offline` was sent")
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def _on_connect(self, _c: Any, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
+        if reason.is_failure:
+            self.refusal = f"broker refused: {reason}"
+        else:
+            self._connected.set()
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self.lost.set()
+        self._wake.set()
+
+    def _on_message(self, _c: Any, _u: Any, message: mqtt.MQTTMessage) -> None:
+        topic = message.topic.removeprefix(f"{self._root}/")
+        if topic == "cmd/rebirth":
+            self.rebirth.set()
+        elif topic.startswith("ack/"):
+            self.acks.put((topic.removeprefix("ack/"), message.payload))
+        self._wake.set()
+
+
+class Uplink:
+    """Publishes the spool, the birth and the health of one gateway; runs on its own thread."""
+
+    def __init__(
+        self,
+        settings: UplinkSettings,
+        spool: Spool,
+        *,
+        gateway: str,
+        site: str,
+        window: int,
+        birth: Report,
+        health: Report,
+        counters: Counters,
+    ) -> None:
+        self._settings, self._spool, self._counters = settings, spool, counters
+        self._gateway, self._root = gateway, f"pms/v1/{site}/{gateway}"
+        self._birth, self._health = birth, health
+        self._cursors = {lane: Cursor(window) for lane in LANES}
+        self._epoch = ""
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+        spool.on_change = self._wake.set
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        backoff = BACKOFF_S[0]
+        while not self._stopping.is_set():
+            opened = time.monotonic()
+            self._session()
+            if time.monotonic() - opened > STEADY_S:
+                backoff = BACKOFF_S[0]
+            self._stopping.wait(backoff * random.uniform(0.8, 1.2))
+            backoff = min(2 * backoff, BACKOFF_S[1])
+
+    def _session(self) -> None:
+        try:
+            session = Session(self._settings, self._gateway, self._root, self._wake)
+        except (OSError, ValueError) as error:  # unreadable certificate
+            self._failed(error)
+            return
+        try:
+            session.open(self._settings.host, self._settings.port)
+            self._recovered()
+            self._serve(session)
+        except OSError as error:
+            self._failed(error)
+        finally:
+            session.close(say_offline=self._stopping.is_set())
+
+    def _serve(self, session: Session) -> None:
+        session.publish("state", "online", retain=True)
+        session.rebirth.set()
+        for cursor in self._cursors.values():
+            cursor.restart()
+        health_at = 0.0
+        while not (session.lost.is_set() or self._stopping.is_set()):
+            self._wake.clear()
+            self._take_acks(session)
+            self._say_birth(session)
+            self._send_due(session)
+            if time.monotonic() >= health_at:
+                health_at = time.monotonic() + HEALTH_S
+                session.publish("health", _json(self._health()), qos=0)
+            waiting = any(cursor.waits_for_ack() for cursor in self._cursors.values())
+            self._wake.wait(
+                min(health_at - time.monotonic(), RESEND_S / 5 if waiting else HEALTH_S)
+            )
+        if session.lost.is_set() and not self._stopping.is_set():
+            self._failed(ConnectionError("connection to the broker lost"))
+
+    def _take_acks(self, session: Session) -> None:
+        while not session.acks.empty():
+            lane, body = session.acks.get()
+            ack = parse_ack(body)
+            if ack is None:
+                self._counters.complain(log, "malformed_acks", place=lane)
+            else:
+                self._spool.ack(lane, *ack)
+
+    def _say_birth(self, session: Session) -> None:
+        if self._epoch != self._spool.epoch:
+            self._epoch = self._spool.epoch
+            session.rebirth.set()
+            for cursor in self._cursors.values():
+                cursor.restart()
+        if session.rebirth.is_set():
+            session.rebirth.clear()
+            last = {lane: self._spool.span(lane).last for lane in LANES}
+            birth = {**self._birth(), "epoch": self._epoch, "last_seq": last}
+            session.publish("birth", _json(birth), retain=True)
+
+    def _send_due(self, session: Session) -> None:
+        for lane in reversed(LANES):  # events first
+            cursor, span = self._cursors[lane], self._spool.span(lane)
+            before = cursor.next
+            first, end = cursor.due(span.base, span.last, time.monotonic())
+            if first < before:
+                self._counters.add("resends")
+            rows = self._spool.read(lane, first, end) if first < end else []
+            for seq, batch in rows:
+                base = min(span.base, seq)
+                message = payload(
+                    batch, gateway=self._gateway, epoch=self._epoch, seq=seq, base=base
+                )
+                session.publish(lane, message)
+                cursor.next = seq + 1
+
+    def _failed(self, error: Exception) -> None:
+        self._counters.add("uplink_failures")
+        if not self._failing:
+            place = f"{self._settings.host}:{self._settings.port}"
+            log.warning("uplink lost", extra=kv(broker=place, error=error))
+        self._failing = True
+
+    def _recovered(self) -> None:
+        if self._failing:
+            log.info("uplink restored")
+        self._failing = False
+
+
+def parse_ack(body: bytes | bytearray) -> tuple[str, int] | None:
+    """(epoch, seq) of an engine's ack; None when it is not one."""
+    try:
+        ack: Any = json.loads(body)
+        epoch, seq = ack["epoch"], ack["seq"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    sound = isinstance(epoch, str) and isinstance(seq, int) and not isinstance(seq, bool)
+    return (epoch, seq) if sound and seq >= 0 else None
+
+
+def _json(report: Mapping[str, Any]) -> str:
+    return json.dumps(report, ensure_ascii=False, separators=(",", ":"))
+
+
+def _no_delay(_client: Any, _userdata: Any, sock: Any) -> None:
+    # Without it a 10 kB publish waits for the peer's delayed ACK: p50 10.6 ms instead of 0.3.
+    if isinstance(sock, socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
