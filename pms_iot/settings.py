@@ -61,7 +61,7 @@ class EmailSettings(BaseModel, frozen=True):
 class Settings(BaseSettings):
     """Every setting, read once at the start and never changed."""
 
-    model_config = SettingsConfigDict(env_prefix="PMS_", env_nested_delimiter="__", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PMS_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True)
 
     data_dir: Path = Path("var")
     database_url: str | None = None  # default: SQLite in data_dir
