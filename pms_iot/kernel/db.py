@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, event
+from sqlalchemy import DateTime, Engine, event, inspect
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import declared_attr
 from sqlalchemy.types import TypeDecorator
@@ -73,3 +74,21 @@ def transaction(engine: Engine) -> Generator[Session]:
     """One unit of work: commits at the end, rolls back if anything raises."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def insert_new(session: Session, row: Table) -> int | None:
+    """Inserts the row unless a unique key is already taken; returns its id, or None if one was.
+
+    The database decides, in one statement, so two processes cannot both insert. `row` itself stays
+    outside the session: read what was stored with `session.get`.
+    """
+    mapper = inspect(type(row))
+    values = {
+        column.key: getattr(row, column.key)
+        for column in mapper.columns
+        if not (column.primary_key and getattr(row, column.key) is None)
+    }
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(mapper.local_table).values(values).on_conflict_do_nothing()
+    session.flush()  # what the row refers to may still be waiting in the session
+    return session.connection().execute(insert.returning(mapper.primary_key[0])).scalar()

@@ -58,6 +58,7 @@ class WorkOrder(Table, table=True):
     statutory: bool = False
     technician_id: int | None = Field(default=None, foreign_key="technician.id", index=True)
     opened_at: datetime = Field(sa_type=UtcDateTime)
+    arrive_by: datetime | None = Field(default=None, sa_type=UtcDateTime)
     due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -65,6 +66,17 @@ class WorkOrder(Table, table=True):
     outcome: str | None = None  # true_fault | false_alarm | no_fault_found | sensor_fault | done
     reopened: int = 0
     version: int = 1  # grows with every change, for If-Match
+
+
+class OrderAlert(Table, table=True):
+    """An alert that a corrective order is about. The repair counts when all of them have recovered."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    work_order_id: int = Field(foreign_key="work_order.id", index=True)
+    alert_id: int = Field(foreign_key="alert.id", unique=True)
+    rule: str
+    fired_at: datetime = Field(sa_type=UtcDateTime)
+    recovered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class ChecklistItem(Table, table=True):
@@ -91,7 +103,7 @@ class WorkOrderEvent(Table, table=True):
     id: int | None = Field(default=None, primary_key=True)
     work_order_id: int = Field(foreign_key="work_order.id", index=True)
     at: datetime = Field(sa_type=UtcDateTime)
-    kind: str  # a move of workorders/order.py, or alert | note | photo | check | escalated
+    kind: str  # a move of workorders/order.py, or open | alert | recovered | escalated | note | photo | check | carried
     actor: str = "system"
     note: str = ""
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
