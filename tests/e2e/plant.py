@@ -1,0 +1,216 @@
+"""A property for end-to-end tests: machines, edge agent and engine as separate real programs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine, text
+
+from pms_iot.kernel.clock import ScaledClock, to_ns
+from pms_iot.kernel.db import open_engine
+from tests.servers import free_port, listens, wait_for
+
+ZONE = ZoneInfo("Asia/Shanghai")
+MORNING = datetime(2026, 11, 23, 8, 0, tzinfo=ZONE)
+
+
+@dataclass
+class Machine:
+    """One simulated or recorded machine and the fault it will have, if any."""
+
+    id: str
+    kind: str
+    fault: Mapping[str, Any] | None = None
+    over_mqtt: bool = False
+    replay: Mapping[str, Any] | None = None
+
+    @property
+    def watched_as(self) -> str:
+        return "water_pump" if self.replay else self.kind
+
+    def in_scenario(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"id": self.id, "kind": self.kind, **(self.replay or {})}
+        if self.over_mqtt:
+            return entry | {"mqtt": {"topic": f"local/{self.id}/telemetry"}}
+        return entry | {"modbus": {"port": 0, "unit": 1}}
+
+    def in_site(self) -> dict[str, Any]:
+        name = {"zh": f"设备 {self.id}", "en": f"Machine {self.id}"}
+        return {"id": self.id, "kind": self.watched_as, "name": name, "gateway": "gw-01"}
+
+
+@dataclass
+class Plant:
+    """The programs of one property, with one compressed clock."""
+
+    directory: Path
+    broker_port: int
+    machines: Sequence[Machine]
+    engine_env: Mapping[str, str]  # where the engine stores
+    factor: float
+    web_port: int = field(default_factory=free_port)
+    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.clock = ScaledClock(time.time_ns(), to_ns(MORNING.astimezone(UTC)), self.factor)
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "Plant":
+        self.start_engine()
+        self.start_machines()
+        self.start_edge()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in reversed(self._running):
+            self._running[name].terminate()
+        for name, process in self._running.items():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise AssertionError(f"{name} did not stop within 10 s") from None
+
+    # -- the programs ----------------------------------------------------------------------
+
+    def start_machines(self) -> None:
+        scenario = self._write(
+            "scenario.yaml",
+            {
+                "site": "riverside",
+                "timezone": str(ZONE),
+                "seed": 7,
+                "assets": [machine.in_scenario() for machine in self.machines],
+                "faults": [{"asset": m.id, **m.fault} for m in self.machines if m.fault],
+            },
+        )
+        ready = self.directory / "machines.json"
+        self._start(
+            "machines",
+            *("pms-sim", "run", scenario, "--mqtt", f"127.0.0.1:{self.broker_port}"),
+            *("--truth", self.directory / "truth.jsonl", "--ready-file", ready),
+        )
+        self._wait("machines", ready.exists)
+
+    def start_engine(self) -> None:
+        site = self._write(
+            "site.yaml",
+            {
+                "site": {"code": "riverside", "name": {"zh": "滨河", "en": "Riverside"}},
+                "gateways": [{"id": "gw-01", "name": {"zh": "网关", "en": "Gateway"}}],
+                "assets": [machine.in_site() for machine in self.machines],
+            },
+        )
+        env = {
+            "PMS_DATA_DIR": str(self.directory),
+            "PMS_MQTT__PORT": str(self.broker_port),
+            "PMS_WEB__PORT": str(self.web_port),
+            **self.engine_env,
+        }
+        self._start("engine", "pms-iot", "serve", "--site", site, env=env)
+        self._wait("engine", lambda: listens(self.web_port))
+
+    def start_edge(self) -> None:
+        served = json.loads((self.directory / "machines.json").read_text())["assets"]
+        by_id = {machine.id: machine for machine in self.machines}
+        endpoints: dict[str, Any] = {"field": {"mqtt": f"127.0.0.1:{self.broker_port}"}}
+        devices: list[dict[str, Any]] = []
+        for entry in served:
+            machine = by_id[entry["asset"]]
+            device = {"id": machine.id, "profile": f"{machine.watched_as}.v1"}
+            if machine.over_mqtt:
+                device |= {"endpoint": "field", "topic": entry["topic"], "values": "v"}
+            else:
+                endpoints[machine.id] = {"tcp": f"{entry['host']}:{entry['port']}"}
+                device |= {"endpoint": machine.id, "unit": entry["unit"]}
+            devices.append(device)
+        gateway = self._write(
+            "gateway.yaml",
+            {
+                "gateway": {"id": "gw-01", "site": "riverside"},
+                "uplink": {"host": "127.0.0.1", "port": self.broker_port},
+                "spool": {"path": str(self.directory / "spool.db")},
+                "endpoints": endpoints,
+                "devices": devices,
+            },
+        )
+        self._start("edge", "pms-edge", "run", gateway)
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        process = self._running.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def _start(self, name: str, program: str, *arguments: object, env: Mapping[str, str] | None = None) -> None:
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [str(Path(sys.executable).with_name(program)), *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={
+                    **os.environ,
+                    "PMS_CLOCK_ANCHOR_NS": str(self.clock.anchor_ns),
+                    "PMS_CLOCK_START_NS": str(self.clock.start_ns),
+                    "PMS_CLOCK_FACTOR": str(self.factor),
+                    **(env or {}),
+                },
+            )
+
+    def _wait(self, name: str, ready: Any) -> None:
+        def up() -> bool:
+            assert self._running[name].poll() is None, self.log_of(name)
+            return ready()
+
+        wait_for(up, f"{name} to be ready", timeout_s=60)
+
+    def log_of(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text(errors="replace")[-4000:]
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> Path:
+        path = self.directory / name
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=1))  # JSON is YAML
+        return path
+
+    # -- what came of it -------------------------------------------------------------------
+
+    @property
+    def core(self) -> Engine:
+        url = self.engine_env.get("PMS_DATABASE_URL") or f"sqlite:///{self.directory / 'core.db'}"
+        return open_engine(url)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with self.core.connect() as connection:
+            return [dict(row) for row in connection.execute(text(query)).mappings()]
+
+    def elapsed_s(self) -> float:
+        """Simulated seconds since the start."""
+        return (self.clock.now_ns() - self.clock.start_ns) / 1e9
+
+    def orders(self) -> list[dict[str, Any]]:
+        """Corrective work orders that are not over, with their asset."""
+        return self.rows(
+            "select o.id, o.status, o.origin, a.code as asset from work_order o"
+            " join asset a on a.id = o.asset_id"
+            " where o.kind = 'corrective' and o.status not in ('closed', 'cancelled')"
+        )
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return self.rows(
+            "select l.rule, l.state, l.opened_at, l.work_order_id, a.code as asset from alert l"
+            " join asset a on a.id = l.asset_id order by l.opened_at"
+        )
+
+    def truth(self) -> list[dict[str, Any]]:
+        lines = (self.directory / "truth.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]

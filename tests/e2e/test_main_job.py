@@ -1,0 +1,127 @@
+"""The main job: faults of known onset in, exactly one work order for each out."""
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pms_iot.kernel.clock import from_ns
+from pms_iot.settings import InfluxSettings
+from tests import servers
+from tests.e2e.plant import Machine, Plant
+from tests.servers import wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+FACTOR = 20.0
+ONSET_S = 300
+RUN_S = 1200  # simulated; as long as the recorded runs
+SKAB = Path(__file__).parents[3] / "shared" / "data" / "SKAB"
+
+
+def fault(name: str, **progression: str) -> Mapping[str, Any]:
+    return {
+        "fault": name,
+        "onset": f"{ONSET_S}s",
+        "duration": "6h",
+        "severity": 1.0,
+        "progression": progression or "step",
+    }
+
+
+SIMULATED = [
+    Machine("EL-F", "elevator", fault("brake_wear", ramp="3m")),
+    Machine("BP-F", "booster_set", fault("bearing", ramp="3m")),
+    Machine("FP-F", "fire_pump", fault("suction_valve_closed")),
+    Machine("DP-F", "drainage_pump", fault("seal_leak", ramp="3m"), over_mqtt=True),
+    Machine("FA-F", "fire_panel", fault("ground_fault")),
+    Machine("EL-H", "elevator"),
+    Machine("BP-H", "booster_set"),
+    Machine("FP-H", "fire_pump"),
+    Machine("DP-H", "drainage_pump", over_mqtt=True),
+    Machine("FA-H", "fire_panel"),
+]
+RECORDED = [
+    Machine("WP-F", "replay", replay={"file": str(SKAB / "valve1/0.csv"), "rows": RUN_S}),
+    Machine("WP-H", "replay", replay={"file": str(SKAB / "anomaly-free/anomaly-free.csv"), "rows": RUN_S}),
+]
+
+
+def machines() -> list[Machine]:
+    return SIMULATED + (RECORDED if SKAB.is_dir() else [])
+
+
+@pytest.fixture(params=["embedded", "servers"])
+def engine_env(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where the engine stores: SQLite and the embedded store, or PostgreSQL and InfluxDB."""
+    if request.param == "embedded":
+        return {}
+    influx: InfluxSettings = request.getfixturevalue("influx")
+    return {
+        "PMS_DATABASE_URL": request.getfixturevalue("postgres_url"),
+        "PMS_INFLUX__URL": str(influx.url),
+        "PMS_INFLUX__ORG": influx.org,
+        "PMS_INFLUX__BUCKET": influx.bucket,
+        "PMS_INFLUX__TOKEN": influx.token.get_secret_value(),
+    }
+
+
+@pytest.fixture
+def plant(
+    tmp_path: Path, broker: servers.Server, engine_env: dict[str, str]
+) -> Generator[Plant]:
+    with ExitStack() as stack:
+        yield stack.enter_context(
+            Plant(tmp_path / "plant", broker.port, machines(), engine_env, FACTOR)
+        )
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "engine killed"])
+def test_each_fault_opens_exactly_one_work_order_and_health_opens_none(
+    plant: Plant, killed: bool
+) -> None:
+    if killed:
+        wait_for(lambda: plant.elapsed_s() > ONSET_S + 60, "the first fault signs", 120)
+        plant.kill("engine")
+        plant.start_engine()
+    faulty = {m.id for m in plant.machines if m.id.endswith("-F")}
+    wait_for(
+        lambda: {order["asset"] for order in plant.orders()} >= faulty and plant.elapsed_s() > RUN_S,
+        f"an order for each of {sorted(faulty)}",
+        150,
+    )
+
+    orders = plant.orders()
+    assert sorted(order["asset"] for order in orders) == sorted(faulty), plant.alerts()
+    assert_alerts_name_the_asset(plant, orders)
+    assert_no_alert_before_its_fault(plant)
+    assert_nothing_was_lost(plant)
+
+
+def assert_alerts_name_the_asset(plant: Plant, orders: list[dict[str, Any]]) -> None:
+    order_of = {order["id"]: order["asset"] for order in orders}
+    alerts = plant.alerts()
+    assert alerts
+    for alert in alerts:
+        assert order_of[alert["work_order_id"]] == alert["asset"]
+
+
+def assert_no_alert_before_its_fault(plant: Plant) -> None:
+    onset = {line["asset"]: datetime.fromisoformat(line["onset"]) for line in plant.truth()}
+    for alert in plant.alerts():
+        opened = alert["opened_at"]
+        opened = datetime.fromisoformat(opened) if isinstance(opened, str) else opened
+        opened = opened if opened.tzinfo else opened.replace(tzinfo=from_ns(0).tzinfo)
+        assert opened >= onset[alert["asset"]], alert
+
+
+def assert_nothing_was_lost(plant: Plant) -> None:
+    """Every batch of the gateway was committed once, nothing was refused or skipped."""
+    (data,) = plant.rows("select * from watermark where lane = 'data'")
+    assert data["seq"] == data["batches"] > 50
+    assert data["skipped"] == 0
+    assert plant.rows("select * from quarantined_message") == []
+    assert plant.rows("select * from unknown_point") == []
