@@ -4,6 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Operator = Literal["above", "below", "outside", "equals", "not_equals", "in"]
 
 
@@ -35,6 +38,12 @@ class Condition:
         if active:
             return value > self.clear_high or value < self.clear_low
         return value > self.high or value < self.low
+
+    def holds_each(self, value: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """`holds` of each value, none of which was true before."""
+        if self.discrete:
+            return np.isin(value, self.values, invert=self.op == "not_equals")
+        return (value > self.high) | (value < self.low)
 
     def limit(self, value: float) -> float | None:
         """The limit that `value` is beyond (or nearest to), to be shown to people."""

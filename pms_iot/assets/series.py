@@ -1,0 +1,14 @@
+"""What a reader of the catalog of series needs of it."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from pms_iot.assets.catalog import SeriesInfo
+
+
+class SeriesSource(Protocol):
+    """All known series; `generation` grows whenever they change. `SeriesCatalog` is one."""
+
+    generation: int
+
+    def all(self) -> Iterable[SeriesInfo]: ...

@@ -1,0 +1,31 @@
+"""State as bytes: a JSON header, then the raw arrays. The same state always gives the same bytes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def pack(meta: Any, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """`meta` is anything JSON; the arrays are of any shape and any numeric type."""
+    columns = {name: [a.dtype.str, list(a.shape)] for name, a in arrays.items()}
+    header = orjson.dumps([meta, columns])
+    blobs = [np.ascontiguousarray(array).tobytes() for array in arrays.values()]
+    return b"".join([len(header).to_bytes(8, "little"), header, *blobs])
+
+
+def unpack(state: bytes) -> tuple[Any, Arrays]:
+    """What `pack` was given; the arrays are new and writable. Raises ValueError for other bytes."""
+    start = 8 + int.from_bytes(state[:8], "little")
+    meta, columns = orjson.loads(state[8:start])
+    arrays: Arrays = {}
+    for name, (dtype, shape) in columns.items():
+        count = int(np.prod(shape, dtype=np.int64))
+        flat = np.frombuffer(state, dtype, count, start)
+        arrays[name] = flat.reshape(shape).copy()
+        start += flat.nbytes
+    return meta, arrays
