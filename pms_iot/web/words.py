@@ -1,0 +1,67 @@
+"""Names of states, with the English word as key of the catalogue."""
+
+from pms_iot.web.i18n import N_
+
+SEVERITY = {
+    "P1": N_("Critical"),
+    "P2": N_("Major"),
+    "P3": N_("Minor"),
+    "P4": N_("Advisory"),
+}
+ASSET_STATE = {
+    **SEVERITY,
+    "stale": N_("Stale"),
+    "normal": N_("Normal"),
+    "unknown": N_("Unknown"),
+    "unmonitored": N_("Not monitored"),
+    "off": N_("Out of service"),
+}
+ALERT_STATE = {"firing": N_("Firing"), "resolved": N_("Cleared")}
+ORDER_STATUS = {
+    "new": N_("New"),
+    "assigned": N_("Assigned"),
+    "in_progress": N_("In progress"),
+    "waiting_parts": N_("Waiting for parts"),
+    "waiting_access": N_("Waiting for access"),
+    "done": N_("Done, being verified"),
+    "closed": N_("Closed"),
+    "cancelled": N_("Cancelled"),
+}
+ORDER_KIND = {"corrective": N_("Repair"), "preventive": N_("Maintenance")}
+OUTCOME = {
+    "true_fault": N_("Fault found and repaired"),
+    "false_alarm": N_("False alarm"),
+    "no_fault_found": N_("No fault found"),
+    "sensor_fault": N_("Sensor fault"),
+    "done": N_("Work done"),
+}
+ITEM_RESULT = {
+    "open": N_("Open"),
+    "pass": N_("Pass"),
+    "fail": N_("Fail"),
+    "not_applicable": N_("n/a"),
+}
+OCCURRENCE_STATE = {
+    "forecast": N_("Planned"),
+    "open": N_("Due"),
+    "done": N_("Done"),
+    "skipped": N_("Skipped"),
+    "missed": N_("Missed"),
+}
+GATEWAY_STATE = {
+    "unknown": N_("Unknown"),
+    "online": N_("Online"),
+    "offline": N_("Offline"),
+}
+ROLE = {
+    "manager": N_("Manager"),
+    "technician": N_("Technician"),
+    "viewer": N_("Viewer"),
+}
+DOCUMENT = {
+    "manual": N_("Manual"),
+    "certificate": N_("Certificate"),
+    "inspection_report": N_("Inspection report"),
+    "warranty": N_("Warranty"),
+    "drawing": N_("Drawing"),
+}
