@@ -7,8 +7,8 @@ from typing import Literal
 
 from sqlmodel import Session, col, select
 
-from pms_iot.alerts.machine import Transition
 from pms_iot.alerts.tables import Alert, AlertEvent
+from pms_iot.alerts.transition import Transition
 from pms_iot.kernel.clock import from_ns
 from pms_iot.kernel.db import insert_new
 from pms_iot.kernel.errors import NotFoundError, PmsError

@@ -89,6 +89,6 @@ def insert_new(session: Session, row: Table) -> int | None:
         if not (column.primary_key and getattr(row, column.key) is None)
     }
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(mapper.local_table).values(values).on_conflict_do_nothing()
+    insert = dialect.insert(type(row)).values(values).on_conflict_do_nothing()
     session.flush()  # what the row refers to may still be waiting in the session
     return session.connection().execute(insert.returning(mapper.primary_key[0])).scalar()

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import JSON, UniqueConstraint
 from sqlmodel import Field
 
 from pms_iot.kernel.db import Table, UtcDateTime
@@ -24,9 +24,25 @@ class MaintenancePlan(Table, table=True):
     anchor_on: (
         date  # the calendar counts from here, so that 31 January does not drift to 28 for ever
     )
-    next_due_on: date | None = Field(default=None, index=True)  # None: by meter only
-    meter_base: float | None = None  # the meter's reading when last done
+    next_due_on: date | None = None  # first date without an occurrence; None: by meter only
+    opens_on: date | None = Field(default=None, index=True)  # next_due_on less the early window
+    by_meter: bool = Field(default=False, index=True)
+    meter_bases: dict[str, float] = Field(
+        default_factory=dict, sa_type=JSON
+    )  # point -> reading that the count starts from; empty: take the next reading
     last_done_on: date | None = None
+
+
+class MeterRebase(Table, table=True):
+    """A meter's count was started anew: first reading, work done, or a meter that went back."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    plan_id: int = Field(foreign_key="maintenance_plan.id", index=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    point: str
+    old_base: float | None = None
+    reading: float
+    reason: str  # start | went_back
 
 
 class Occurrence(Table, table=True):

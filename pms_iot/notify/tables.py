@@ -24,4 +24,5 @@ class OutboxMessage(Table, table=True):
     )  # None: sent or given up
     attempts: int = 0
     sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    last_error: str = ""
+    given_up_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_error: str = ""  # a constant or a status code: never an address, a body or a secret
