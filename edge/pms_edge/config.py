@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -41,10 +41,27 @@ def address(value: object) -> Address:
 Seconds = Annotated[float, BeforeValidator(seconds)]
 HostPort = Annotated[Address, BeforeValidator(address)]
 # One level of an MQTT topic: no separators or wildcards.
-TopicPart = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/+#\x00-\x1f]+$")]
-GatewayId = Annotated[str, Field(max_length=64, pattern=r"^[^/+#\s\x00-\x1f]+$")]
-DeviceId = Annotated[str, Field(max_length=64, pattern=r"^[^\x00-\x1f\\]*[^\x00-\x1f\\ ]$")]
-Topic = Annotated[str, Field(min_length=1, pattern=r"^[^+#\x00]+$")]
+TopicPart = Annotated[
+    str,
+    Field(max_length=64, pattern=r"^[^/+#\x00-\x1f]+$", description="one level of an MQTT topic"),
+]
+GatewayId = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=r"^[^/+#\s\x00-\x1f]+$",
+        description="one level of an MQTT topic without spaces",
+    ),
+]
+DeviceId = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\\]*[^\x00-\x1f\\ ]$",
+        description="a name without control characters, backslashes or a space at its end",
+    ),
+]
+Topic = Annotated[str, Field(pattern=r"^[^+#\x00]+$")]
 
 
 class GatewayName(Strict):
@@ -76,7 +93,7 @@ class Uplink(Strict):
 class SpoolSettings(Strict):
     path: Path = Path("spool.db")
     max_mb: float = Field(64, gt=0, le=1_000_000)
-    sync: Annotated[str, Field(pattern="^(full|normal)$")] = "full"
+    sync: Literal["full", "normal"] = "full"
     flush: Seconds = 1.0
     window: int = Field(64, ge=1, le=10_000)
 
@@ -98,7 +115,7 @@ class DeviceEntry(Strict):
     profile: str
     endpoint: str
     unit: int | None = Field(None, ge=0, le=255)
-    topic: Topic | None = None
+    topic: Topic | None = Field(None, description="an MQTT topic without wildcards")
     values: str | None = None
     stale_after: Seconds | None = None
     site: TopicPart | None = None
@@ -150,7 +167,7 @@ def load_config(file: str | Path, env: Mapping[str, str] = os.environ) -> Config
     """
     document = Document(file)
     overrides = _override(document, env)
-    loaded = _Loader(document, Path(file).resolve().parent).config()
+    loaded = _Loader(document, Path(file).parent).config()
     mistakes = [_from_environment(m, overrides) for m in document.mistakes]
     if mistakes or not isinstance(loaded, Config):
         raise ConfigError(mistakes)
@@ -169,8 +186,11 @@ class _Loader:
         if doc.mistakes:  # not even a YAML mapping
             return None
         doc.parse(_Top, doc.content, ())
-        name = doc.parse(GatewayName, doc.section("gateway", dict), ("gateway",))
-        uplink = doc.parse(Uplink, self._uplink(), ("uplink",))
+        name = uplink = None
+        if "gateway" in doc.content:
+            name = doc.parse(GatewayName, doc.section("gateway", dict), ("gateway",))
+        if "uplink" in doc.content:
+            uplink = doc.parse(Uplink, self._uplink(), ("uplink",))
         spool = doc.parse(SpoolSettings, doc.section("spool", dict), ("spool",))
         classes, endpoints = self._classes(), self._endpoints()
         devices = self._devices(name.site if name else "", classes, endpoints)
@@ -307,7 +327,7 @@ class _Loader:
     def _profile_folders(self) -> list[Path]:
         folders: list[Path] = []
         for index, name in enumerate(self.document.section("profiles", list)):
-            folder = self.folder / str(name)
+            folder = Path(os.path.normpath(self.folder / str(name)))
             if not folder.is_dir():
                 self.document.add(("profiles", index), f"no folder {name!r}")
             folders.append(folder)

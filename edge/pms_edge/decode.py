@@ -108,7 +108,7 @@ def _bit(mask: int, missing: frozenset[Raw]) -> Convert:
 def _scaling(scale: float, offset: float) -> Callable[[Raw], Raw]:
     if scale == 1 and offset == 0:
         return lambda raw: raw
-    inverse = round(1 / scale) if abs(scale) <= 1 else 0
+    inverse = round(1 / scale) if 1e-9 <= abs(scale) <= 1 else 0
     if inverse and 1 / inverse == scale:
         # Division is correctly rounded: 453 / 10 is 45.3, while 453 * 0.1 is 45.300000000000004.
         return lambda raw: raw / inverse + offset

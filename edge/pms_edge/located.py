@@ -64,7 +64,7 @@ class Document:
             self._say(0, f"is not UTF-8 (byte {error.start})")
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            problem = str(error.problem or error.context).splitlines()[0]
+            problem = str(error.problem or error.context).splitlines()[0].split(" with value")[0]
             self._say(mark.line + 1 if mark else 0, f"is not valid YAML: {problem}")
         except YAMLError as error:
             self._say(0, f"is not valid YAML: {str(error).splitlines()[0]}")
@@ -153,6 +153,17 @@ def _holds(node: Any, key: Key) -> bool:
     )
 
 
+def _description(model: type[BaseModel], loc: KeyPath) -> str:
+    """What the innermost field of `loc` should be, in the words of its own declaration."""
+    text = "allowed"
+    for key in loc:
+        field = model.model_fields.get(str(key))
+        text = (field and field.description) or text
+        if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return text
+
+
 def _describe(model: type[BaseModel], detail: Any) -> str:
     kind, value = detail["type"], detail["input"]
     if kind == "missing":
@@ -165,6 +176,8 @@ def _describe(model: type[BaseModel], detail: Any) -> str:
             word.strip("' ") for word in detail["ctx"]["expected"].replace(" or ", ",").split(",")
         ]
         return f"{value!r} is not one of {', '.join(known)}{suggest(value, known)}"
+    if kind in ("string_pattern_mismatch", "too_long"):
+        return f"{value!r} is not {_description(model, detail['loc'])}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return message

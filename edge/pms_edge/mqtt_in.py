@@ -173,9 +173,9 @@ def _values(message: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
 def _quality(message: Mapping[str, Any]) -> int:
     """The device's own verdict `q`, when it gives one that wire v1 knows."""
     quality = message.get("q", GOOD)
-    if isinstance(quality, bool) or quality not in _QUALITIES:
+    if type(quality) is not int or quality not in _QUALITIES:
         raise MalformedError("unknown_quality", repr(quality)[:40])
-    return int(quality)
+    return quality
 
 
 def _number(value: Any) -> Raw | None:

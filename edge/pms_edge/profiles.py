@@ -17,8 +17,12 @@ WORDS = {"i32": 2, "u32": 2, "f32": 2, "i64": 4, "u64": 4, "f64": 4}
 # 64-bit values may be spelled with eight letters; the swap they name is the same.
 LONG_ORDERS = {"ABCDEFGH": "ABCD", "BADCFEHG": "BADC", "GHEFCDAB": "CDAB", "HGFEDCBA": "DCBA"}
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-ProfileId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
+Name = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="in lower case with digits and _")
+]
+ProfileId = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_.]*$", description="in lower case with digits, _ and .")
+]
 
 
 def _short_order(order: object) -> object:
@@ -92,6 +96,22 @@ class PointEntry(Strict):
             raise ValueError("scale 0 would make every value the same")
         return self
 
+    @model_validator(mode="after")
+    def check_codes(self) -> "PointEntry":
+        low, high = _codes(self.type)
+        for code in self.nan:
+            if not low <= code <= high:
+                raise ValueError(f"not-a-value code {code} does not fit {self.type}")
+        return self
+
+
+def _codes(kind: PointType) -> tuple[float, float]:
+    """Lowest and highest code of a type; a signed one may also be spelled as its bit pattern."""
+    if kind in ("f32", "f64"):
+        return (-3.4e38, 3.4e38) if kind == "f32" else (-1.7e308, 1.7e308)
+    bits = 16 * WORDS.get(kind, 1)
+    return (-(1 << bits - 1) if kind.startswith("i") else 0), (1 << bits) - 1
+
 
 class Point(NamedTuple):
     """A point ready to be read. `address` is on the wire, from 0; `end` is one past its last."""
@@ -141,7 +161,9 @@ class Profile(NamedTuple):
 
 class _Read(Strict):
     at: int = Field(ge=0, le=65535 * 2)
-    hex: str = Field(pattern=r"^\s*([0-9A-Fa-f]{4}\s*)+$")
+    hex: str = Field(
+        pattern=r"^\s*([0-9A-Fa-f]{4}\s*)+$", description="registers of four hexadecimal digits"
+    )
 
 
 class _Test(Strict):
@@ -157,7 +179,9 @@ class _Head(Strict):
     defaults: Any = None
     points: Any = None
     tests: Any = None
-    writes: list[Any] = Field([], max_length=0)
+    writes: list[Any] = Field(
+        [], max_length=0, description="supported: this agent only reads, leave `writes` empty"
+    )
 
 
 def load_profile(document: Document) -> Profile | None:
@@ -169,7 +193,9 @@ def load_profile(document: Document) -> Profile | None:
     section = document.section("defaults", dict)
     defaults = document.parse(Defaults, section, ("defaults",)) or Defaults.model_validate({})
     points = _points(document, defaults)
-    names = [point.name for point in points]
+    # As written, so that a point with a mistake is not reported again where a test names it.
+    entries = document.section("points", list)
+    names = [str(raw.get("name")) for raw in entries if isinstance(raw, dict)]
     goldens = _goldens(document, defaults, names)
     if head is None or document.mistakes:
         return None

@@ -82,6 +82,7 @@ class Spool:
         self._pending: deque[Batch] = deque()
         self._closing = False
         self.failing = ""
+        self._group = COMMIT_BATCHES
         self._file = self._open()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
@@ -184,12 +185,12 @@ class Spool:
         return bool(self._pending) or behind or self._renew
 
     def _commit(self) -> None:
-        if self._renew:
-            self._new_epoch()
         self._evict()
         self._delete_acked()
+        if self._renew:
+            self._new_epoch()
         with self._changed:
-            batches = [self._pending[i] for i in range(min(COMMIT_BATCHES, len(self._pending)))]
+            batches = [self._pending[i] for i in range(min(self._group, len(self._pending)))]
         if not batches:
             return
         last = {name: lane.last for name, lane in self._lanes.items()}
@@ -201,6 +202,7 @@ class Spool:
         with self._changed:
             for row in rows:
                 self._added(row)
+        self._group = min(2 * self._group, COMMIT_BATCHES)
         self._counters.add("batches_spooled", len(rows))
 
     def _added(self, row: Row) -> None:
@@ -244,12 +246,13 @@ class Spool:
         if not self.failing:
             log.error("spool cannot be written", extra=kv(error=error, path=self._path))
         self.failing = str(error)
+        self._group = 1  # one batch may still fit where many do not
         end = time.monotonic() + RETRY_S
         with self._changed:
             self._changed.wait_for(lambda: self._closing, max(0.0, end - time.monotonic()))
 
     def _recovered(self) -> None:
-        if self.failing:
+        if self.failing and not self._pending:
             log.info("spool can be written again", extra=kv(path=self._path))
             self.failing = ""
 

@@ -47,6 +47,10 @@ class ModbusDevice:
         self._started.set()
         await self._stop.wait()
         await server.shutdown()
+        late = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def _device(self, unit: int) -> SimDevice:
         async def action(
