@@ -54,3 +54,13 @@ class SampleStore(Protocol):
     def close(self) -> None:
         """Releases connections and files; the store is not used afterwards."""
         ...
+
+
+def bucket_width(start_ns: int, end_ns: int, buckets: int) -> int:
+    """Width in ns of `buckets` equal parts that cover the window; the last may reach past its end.
+
+    Raises ValueError unless start < end and buckets > 0.
+    """
+    if end_ns <= start_ns or buckets < 1:
+        raise ValueError(f"no window [{start_ns}, {end_ns}) in {buckets} buckets")
+    return -(-(end_ns - start_ns) // buckets)

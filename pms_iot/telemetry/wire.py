@@ -1,0 +1,165 @@
+"""Wire v1: from an MQTT message to a `Batch`. What cannot be understood raises; what cannot be used is counted."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary, proxy
+
+from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.kernel.errors import BadPayloadError
+from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.columns import LineError, LineReader, Unresolved
+
+OLDEST_NS = 1_420_070_400_000_000_000  # 2015-01-01: before it, a clock that was never set
+AHEAD_NS = 300 * 10**9  # a gateway whose clock is more than 5 min fast is wrong
+_TOPIC = re.compile(r"pms/v1/(?P<site>[^/]+)/(?P<gateway>[^/]+)/(?P<lane>data|event)")
+_EPOCH = re.compile(r"[0-9a-f]{8}")
+_COUNT = re.compile(r"[0-9]{1,18}")
+
+
+class Catalog(Protocol):
+    """What decoding needs of the register; `assets.catalog.SeriesCatalog` has it."""
+
+    generation: int
+
+    def lookup(self, asset: str, point: str) -> int | None: ...
+
+    def info(self, series: int) -> SeriesInfo: ...
+
+
+class Header(NamedTuple):
+    """First line of a wire v1 message; `n` counts its samples, `base` is the gateway's lowest unacked seq."""
+
+    gateway: str
+    epoch: str
+    seq: int
+    n: int
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class WireMessage:
+    """A decoded message. `header` is None for third-party line protocol.
+
+    `unknown`: fields that the register does not know at this site; not in the batch.
+    `refused` counts samples by reason. `too_old`, `in_future` and `text` (a field that holds text) are
+    not in the batch; `not_a_number` (NaN, infinities) are, as missing with quality 0.
+    """
+
+    site: str
+    gateway: str
+    lane: str
+    header: Header | None
+    batch: Batch
+    unknown: tuple[Unresolved, ...]
+    refused: Mapping[str, int]
+
+
+def decode(topic: str, payload: bytes, catalog: Catalog, now_ns: int) -> WireMessage:
+    """Decodes one message of lane data or event; for one thread.
+
+    Raises BadPayloadError with one of the reasons topic, not_utf8, version, encoding, header, gateway,
+    malformed_line, count, empty; its detail names the line.
+    """
+    match = _TOPIC.fullmatch(topic)
+    if match is None:
+        raise BadPayloadError("topic", topic)
+    _check_text(payload)
+    lines = payload.split(b"\n")
+    header = _header(lines[0], match["gateway"])
+    reader = _reader(catalog, match["site"])
+    try:
+        columns = reader.read(lines, 1 if header else 0, OLDEST_NS, now_ns + AHEAD_NS)
+    except LineError as error:
+        raise BadPayloadError("malformed_line", str(error)) from error
+    _check_count(header, columns.seen)
+    return WireMessage(
+        match["site"],
+        match["gateway"],
+        match["lane"],
+        header,
+        columns.batch,
+        columns.unresolved,
+        columns.refused,
+    )
+
+
+def hollow(topic: str, payload: bytes) -> WireMessage | None:
+    """The message without its samples, if at least its header can be understood; else None."""
+    match = _TOPIC.fullmatch(topic)
+    if match is None:
+        return None
+    try:
+        header = _header(payload.split(b"\n", 1)[0], match["gateway"])
+    except (BadPayloadError, UnicodeDecodeError):
+        return None
+    if header is None:
+        return None
+    header = header._replace(n=0)
+    where = (match["site"], match["gateway"], match["lane"])
+    return WireMessage(*where, header, Batch.empty(), (), {})
+
+
+def _check_text(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        line = payload.count(b"\n", 0, error.start) + 1
+        raise BadPayloadError("not_utf8", f"line {line}: byte {error.start}") from error
+
+
+def _check_count(header: Header | None, seen: int) -> None:
+    if header is None and seen == 0:
+        raise BadPayloadError("empty", "neither a header nor a sample")
+    if header is not None and seen != header.n:
+        raise BadPayloadError("count", f"line 1: n={header.n}, but {seen} samples follow")
+
+
+def _header(line: bytes, gateway: str) -> Header | None:
+    """The header, or None if the first line is none, as in third-party line protocol."""
+    if not line.startswith(b"#pms"):
+        return None
+    magic, *parts = line.removesuffix(b"\r").decode().split(" ")
+    given = {key: value for key, _, value in (part.partition("=") for part in parts)}
+    if magic != "#pms1":
+        raise BadPayloadError("version", f"line 1: {magic[:20]!r}")
+    if "encoding" in given:
+        raise BadPayloadError("encoding", f"line 1: {given['encoding'][:20]!r}")
+    if given.get("gw") != gateway:
+        raise BadPayloadError("gateway", f"line 1: gw={given.get('gw')!r}, topic of {gateway!r}")
+    if not _EPOCH.fullmatch(given.get("epoch", "")):
+        raise BadPayloadError("header", f"line 1: epoch={given.get('epoch', '')[:20]!r}")
+    seq, n, base = (_whole(given, key) for key in ("seq", "n", "base"))
+    if not 1 <= base <= seq:
+        raise BadPayloadError("header", f"line 1: base={base} with seq={seq}")
+    return Header(gateway, given["epoch"], seq, n, base)
+
+
+def _whole(given: Mapping[str, str], key: str) -> int:
+    text = given.get(key, "")
+    if not _COUNT.fullmatch(text):
+        raise BadPayloadError("header", f"line 1: {key}={text[:20]!r}")
+    return int(text)
+
+
+_readers: WeakKeyDictionary[Catalog, tuple[int, dict[str, LineReader]]] = WeakKeyDictionary()
+
+
+def _reader(catalog: Catalog, site: str) -> LineReader:
+    """The reader of a site's lines; made anew when the register has changed."""
+    generation, by_site = _readers.get(catalog, (-1, {}))
+    if generation != catalog.generation:
+        by_site = {}
+        _readers[catalog] = catalog.generation, by_site
+    if site not in by_site:
+        seen_from_here = proxy(catalog)  # a plain reference would keep every catalog for ever
+        by_site[site] = LineReader(site, partial(_series_at, seen_from_here, site))
+    return by_site[site]
+
+
+def _series_at(catalog: Catalog, site: str, asset: str, point: str) -> int | None:
+    """A gateway speaks for its own site only: another site's asset is unknown here."""
+    series = catalog.lookup(asset, point)
+    return series if series is not None and catalog.info(series).site == site else None
