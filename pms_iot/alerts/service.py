@@ -102,6 +102,18 @@ def _resolve(session: Session, transition: Transition) -> AlertChange | Reason:
     return AlertChange("resolved", alert, transition, "resolved")
 
 
+def retire(session: Session, keys: Iterable[str], at: datetime) -> list[int]:
+    """Ends live alerts that no rule watches any more (rules or assets changed); returns their ids."""
+    query = select(Alert).where(col(Alert.key).in_(list(keys)), Alert.state == "firing")
+    alerts = session.exec(query.with_for_update()).all()
+    for alert in alerts:
+        alert.state, alert.resolved_at = "resolved", at
+        session.add(alert)
+        _note(session, alert, at, "resolved", detail={"reason": "rule gone"})
+    session.flush()
+    return [alert.id for alert in alerts if alert.id is not None]
+
+
 def _stay_shelved(session: Session, alert: Alert, now: datetime) -> None:
     """A shelf holds for the condition, not for one occurrence: a chattering alert stays on it."""
     earlier = select(Alert).where(Alert.key == alert.key, col(Alert.shelved_until) > now)
