@@ -116,7 +116,8 @@ class MqttIn:
 
     def stop(self) -> None:
         self._client.disconnect()
-        self._client.loop_stop()
+        if self._connected:  # else its thread may hang in a connect; it is a daemon
+            self._client.loop_stop()
 
     def _on_connect(self, _c: Any, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
         place = f"{self._address.host}:{self._address.port}"

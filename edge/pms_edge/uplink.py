@@ -149,6 +149,7 @@ class Uplink:
         self._epoch = ""
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self.connected = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
         spool.on_change = self._wake.set
@@ -180,10 +181,12 @@ class Uplink:
         try:
             session.open(self._settings.host, self._settings.port)
             self._recovered()
+            self.connected.set()
             self._serve(session)
         except OSError as error:
             self._failed(error)
         finally:
+            self.connected.clear()
             session.close(say_offline=self._stopping.is_set())
 
     def _serve(self, session: Session) -> None:

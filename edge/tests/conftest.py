@@ -43,6 +43,7 @@ def start_agent(tmp_path: Path) -> Iterator[StartAgent]:
         with file.open("w") as stream:
             YAML(typ="safe").dump(content, stream)
         started.append(AgentProcess(file, env))
+        start.last = started[-1]
         return started[-1]
 
     yield start

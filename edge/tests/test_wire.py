@@ -1,0 +1,87 @@
+"""The wire contract: known input gives exactly the bytes of golden/*.pms1.
+
+The engine's tests read copies of the same files, so a change here is a change of wire v1.
+"""
+
+from pathlib import Path
+
+import pytest
+from edge_rig import point
+from pms_edge.batch import Batcher, payload
+from pms_edge.config import Device
+from pms_edge.decode import Decoder
+from pms_edge.feed import DeviceFeed
+from pms_edge.line import escape
+from pms_edge.profiles import Profile, ReadLimits
+
+GOLDEN = Path(__file__).parent / "golden"
+AT_NS = 1_700_000_000_000_000_000
+POINTS = (
+    point("motor_temp", 0, type="i16", scale=0.1, range=(-20.0, 150.0)),
+    point("run", 1, type="bit", bit=0, event=True),
+    point("mode", 2, enum=(0, 1), not_a_value=(0xFFFF,)),
+    point("car_vib", 3, type="f32"),
+    point("runs", 5, type="u32"),
+)
+GOOD = [452, 0b1, 1, 0x3FC0, 0, 1, 0xE240]
+OFF = [452, 0b0, 1, 0x3FC0, 0, 1, 0xE240]
+HOT = [1600, 0b1, 7, 0x3FC0, 0, 1, 0xE240]
+GONE = [1600, 0b1, 0xFFFF, 0x7FC0, 0, 1, 0xE240]
+
+
+class Wire:
+    """One device read several times; its batches as they would be published."""
+
+    def __init__(self, *, asset: str = "EL-01", site: str = "riverside") -> None:
+        self.batches = []
+        self.batcher = Batcher(self.batches.append)
+        profile = Profile("lift.v1", 1, "elevator", POINTS, ReadLimits(), (), "")
+        device = Device(asset, site, profile, "plc", 1, "", (), None)
+        self.feed = DeviceFeed(device, self.batcher)
+
+    def read(self, *rows: list[int]) -> "Wire":
+        decoder, template = Decoder(POINTS, start=0, count=7), self.feed.template(POINTS)
+        for i, registers in enumerate(rows):
+            self.feed.send(POINTS, template, decoder.decode(registers), AT_NS + i * 10**9)
+        self.batcher.flush()
+        return self
+
+    def silent(self) -> "Wire":
+        self.feed.send_bad([p.name for p in POINTS], AT_NS)
+        self.batcher.flush()
+        return self
+
+    def message(self, lane: str, *, seq: int, base: int) -> bytes:
+        [batch] = [batch for batch in self.batches if batch.lane == lane]
+        return payload(batch, gateway="gw-01", epoch="9f3a1c2b", seq=seq, base=base)
+
+
+CASES = {
+    "good": lambda: Wire().read(GOOD, OFF).message("data", seq=1, base=1),
+    "uncertain": lambda: Wire().read(HOT).message("data", seq=57, base=41),
+    "bad": lambda: Wire().read(GONE).message("data", seq=58, base=41),
+    "silent": lambda: Wire().silent().message("data", seq=59, base=59),
+    "event": lambda: Wire().read(GOOD, OFF).message("event", seq=1, base=1),
+    "escaped": lambda: (
+        Wire(asset="电梯 1=A,B", site="river side").read(GOOD).message("data", seq=2, base=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_known_input_gives_the_golden_bytes(name):
+    assert CASES[name]() == (GOLDEN / f"{name}.pms1").read_bytes()
+
+
+def test_every_golden_file_is_checked():
+    assert {file.stem for file in GOLDEN.glob("*.pms1")} == set(CASES)
+
+
+def test_n_counts_the_samples_of_all_lines():
+    wire = Wire().read(GOOD, HOT, GONE)
+    assert wire.batches[0].samples == 3 * len(POINTS)
+    assert b" n=15 " in wire.message("data", seq=1, base=1)
+
+
+def test_tag_values_are_escaped():
+    assert escape("a b,c=d") == "a\\ b\\,c\\=d"
