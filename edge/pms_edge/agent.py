@@ -1,7 +1,6 @@
 """The agent: devices -> lines -> spool -> engine, put together and kept running."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -144,7 +143,6 @@ class Agent:
         for source in self._inputs:
             source.stop()
         self._batcher.flush()
-        with contextlib.ExitStack() as last:
-            last.callback(log.info, "stopped")
-            last.callback(self._uplink.stop, 1.0)
-            self._spool.close(1.0)
+        self._uplink.stop(1.0)  # meanwhile the spool commits on its own thread
+        self._spool.close(1.0)
+        log.info("stopped")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -243,8 +243,7 @@ class _Loader:
         entries: list[tuple[int, DeviceEntry]] = []
         for index, raw in enumerate(self.document.section("devices", list, required=True)):
             entry = self.document.parse(DeviceEntry, raw, ("devices", index))
-            if entry is not None:
-                entries.append((index, entry))
+            entries.append((index, entry or _names_of(raw)))
         self._check_ids(entries)
         profiles = self._profiles(entries, classes)
         for index, entry in entries:
@@ -258,7 +257,7 @@ class _Loader:
     def _check_ids(self, entries: list[tuple[int, DeviceEntry]]) -> None:
         first: dict[str, int] = {}
         for index, entry in entries:
-            if entry.id in first:
+            if entry.id and entry.id in first:
                 line = self.document.line(("devices", first[entry.id]))
                 what = f"device {entry.id!r} is already on line {line}"
                 self.document.add(("devices", index, "id"), what)
@@ -268,12 +267,14 @@ class _Loader:
         self, index: int, entry: DeviceEntry, endpoints: Mapping[str, Endpoint | None]
     ) -> None:
         path: KeyPath = ("devices", index)
+        if not entry.endpoint:
+            return
         if entry.endpoint not in endpoints:
             hint = suggest(entry.endpoint, list(endpoints))
             self.document.add((*path, "endpoint"), f"no endpoint is named {entry.endpoint!r}{hint}")
             return
         endpoint = endpoints[entry.endpoint]
-        if endpoint is None:
+        if endpoint is None or "id" not in entry.model_fields_set:
             return
         if endpoint.mqtt and entry.topic is None:
             self.document.add(path, "a device of an mqtt endpoint needs `topic`")
@@ -293,10 +294,10 @@ class _Loader:
         for index, entry in entries:
             path = ("devices", index, "profile")
             document = documents.get(entry.profile)
-            if document is None:
+            if document is None and entry.profile:
                 hint = suggest(entry.profile, list(documents))
                 self.document.add(path, f"no profile is named {entry.profile!r}{hint}")
-            elif entry.profile not in checked:
+            elif document is not None and entry.profile not in checked:
                 checked.add(entry.profile)
                 profile = load_profile(document)
                 self.document.mistakes += document.mistakes
@@ -349,6 +350,14 @@ def _device(entry: DeviceEntry, site: str, profile: Profile) -> Device:
         values=tuple(entry.values.split(".")) if entry.values else (),
         stale_after_s=entry.stale_after,
     )
+
+
+def _names_of(raw: object) -> DeviceEntry:
+    """The names in an entry that has a mistake, so that mistakes in them are told as well."""
+    content = cast(dict[str, object], raw) if isinstance(raw, dict) else {}
+    names = {key: content.get(key) for key in ("id", "profile", "endpoint")}
+    texts = {key: name if isinstance(name, str) else "" for key, name in names.items()}
+    return DeviceEntry.model_construct(_fields_set=set(), **texts)
 
 
 class _Secret(str):

@@ -213,12 +213,13 @@ def _points(document: Document, defaults: Defaults) -> list[Point]:
         document.add(("points",), "names no point")
     for index, raw in enumerate(entries):
         entry = document.parse(PointEntry, raw, ("points", index))
+        name = str(raw.get("name", index)) if isinstance(raw, dict) else str(index)
+        if name in seen:
+            line = document.line(("points", seen[name]))
+            document.add(("points", index, "name"), f"{name!r} is already on line {line}")
+        seen.setdefault(name, index)
         if entry is None:
             continue
-        if entry.name in seen:
-            line = document.line(("points", seen[entry.name]))
-            document.add(("points", index, "name"), f"{entry.name!r} is already on line {line}")
-        seen.setdefault(entry.name, index)
         point = _point(entry, defaults)
         _check_addresses(document, ("points", index, "at"), point, entry.at, defaults)
         _check_overlap(document, index, point, points)
