@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pms_iot
+from pms_iot.rulepacks.cases import check_packs
 from pms_iot.rulepacks.document import PackError
 from pms_iot.rulepacks.pack import RulePack, load_packs
 
-__all__ = ["PackError", "RulePack", "load_packs", "rules_root"]
+__all__ = ["PackError", "RulePack", "check_packs", "load_packs", "rules_root"]
 
 
 def rules_root(rules_dir: Path | None = None) -> Path:

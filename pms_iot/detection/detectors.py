@@ -1,0 +1,113 @@
+"""All detectors of all rule packs over all assets, behind one `Detector`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.assets.series import SeriesSource
+from pms_iot.detection.columnar import ColumnarDetector, Watched
+from pms_iot.detection.drift import Drift
+from pms_iot.detection.rate import Rate
+from pms_iot.detection.seasonal import Seasonal
+from pms_iot.detection.spec import SCORES, DetectorSpec
+from pms_iot.detection.stuck import Stuck
+from pms_iot.kernel.arrays import pack, unpack
+from pms_iot.kernel.errors import ConfigError
+from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.gates import Lock
+
+_VERSION = 1
+_S = 1_000_000_000
+_ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
+    "seasonal": Seasonal,
+    "drift": Drift,
+    "rate": Rate,
+    "stuck": Stuck,
+}
+
+
+class Detectors:
+    """One detector per algorithm, each over the series of all assets whose rule pack asks for it.
+
+    specs: kind -> its detectors. zones: site code -> IANA zone, for times of day; UTC for others.
+    Raises ConfigError if the register lacks a derived point that a spec makes.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, Sequence[DetectorSpec]],
+        catalog: SeriesSource,
+        zones: Mapping[str, str] | None = None,
+    ) -> None:
+        self._specs, self._catalog = specs, catalog
+        self._zones = dict(zones or {})
+        said = repr((_VERSION, sorted((k, tuple(s)) for k, s in specs.items() if s))).encode()
+        self.config_hash = hashlib.sha256(said).hexdigest()[:16]
+        self._build()
+
+    def update(self, batch: Batch) -> Batch:
+        """The scores of these samples; see `Detector`."""
+        if self._catalog.generation != self._generation:
+            state = self.snapshot()
+            self._build()
+            self.restore(state)
+        return Batch.concat(detector.update(batch) for detector in self._detectors.values())
+
+    def snapshot(self) -> bytes:
+        parts = {name: detector.snapshot() for name, detector in self._detectors.items()}
+        sizes = [[name, len(part)] for name, part in parts.items()]
+        return pack(sizes, {}) + b"".join(parts.values())
+
+    def restore(self, state: bytes) -> None:
+        """Takes up a snapshot made under the same specs (`config_hash`)."""
+        sizes, _ = unpack(state)
+        start = len(pack(sizes, {}))
+        for name, size in sizes:
+            self._detectors[name].restore(state[start : start + size])
+            start += size
+
+    def _build(self) -> None:
+        self._generation = self._catalog.generation
+        infos = list(self._catalog.all())
+        ids = {(info.asset, info.point): info.id for info in infos}
+        self._detectors = {
+            name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
+        }
+
+    def _watched(
+        self, name: str, infos: list[SeriesInfo], ids: Mapping[tuple[str, str], int]
+    ) -> list[Watched]:
+        wanted = {
+            (kind, point.key): spec
+            for kind, specs in self._specs.items()
+            for spec in specs
+            if spec.detector == name
+            for point in spec.points
+        }
+        return [
+            self._watch(info, wanted[info.kind, info.point], ids)
+            for info in infos
+            if (info.kind, info.point) in wanted
+        ]
+
+    def _watch(
+        self, info: SeriesInfo, spec: DetectorSpec, ids: Mapping[tuple[str, str], int]
+    ) -> Watched:
+        made = [f"{info.point}.{score.suffix}" for score in SCORES[spec.detector]]
+        for key in made:
+            if (info.asset, key) not in ids:
+                place = f"rules/{info.kind}/detectors.yaml"
+                raise ConfigError(place, f"the register of asset {info.asset} lacks point {key!r}")
+        known = info.low is not None and info.high is not None
+        return Watched(
+            series=info.id,
+            scores=tuple(ids[info.asset, key] for key in made),
+            spec=spec,
+            period_s=info.period_s or 1.0,
+            span=(info.high or 0.0) - (info.low or 0.0) if known else 0.0,
+            zone=self._zones.get(info.site, "UTC"),
+            gate=tuple(
+                Lock(ids.get((info.asset, g.point), -1), g.condition, int(g.for_s * _S))
+                for g in spec.when
+            ),
+        )

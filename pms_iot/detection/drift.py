@@ -1,0 +1,104 @@
+"""Slow departure: how far a short average has moved from where it used to be, in units of what such
+averages do by themselves.
+
+An average over `fast` seconds is compared with one over `reference` seconds. The unit joins the noise
+of the short average, the drift from block to block (readings such as temperatures wander by many
+standard deviations without any fault, which is why a plain control chart fails on them) and a floor,
+the share of the level below which no change matters. The reference is frozen in alarm.
+Source: exponentially weighted charts (Roberts 1959) with the drift-aware unit of the study in the
+detection reference, "Multivariate".
+
+Params, all optional: fast (s), reference (s), block (s), floor (share of the level), alarm (score at
+which learning freezes), freeze (s, after which the new level is taken for normal).
+"""
+
+import numpy as np
+
+from pms_iot.detection.columnar import Floats, Mask, Rows, S, Times
+from pms_iot.detection.learned import LearnedDetector
+from pms_iot.kernel.arrays import Arrays
+
+
+class Drift(LearnedDetector):
+    """Scores: `<point>.drift`; 0 during warm-up."""
+
+    def _fresh(self, size: int) -> Arrays:
+        self._fast_s = self._param("fast", 20.0)
+        self._reference_s = self._param("reference", 1200.0)
+        self._block_s = self._param("block", 60.0)
+        self._floor = self._param("floor", 0.002)
+        return super()._fresh(size)
+
+    def _blank(self, size: int) -> Arrays:
+        return {
+            "fast": np.zeros(size),
+            "reference": np.zeros(size),
+            "noise": np.zeros(size),  # variance about the short average
+            "drift": np.zeros(size),  # mean square step from block to block
+            "steps": np.zeros(size),
+            "block_start": np.zeros(size, np.int64),
+            "block_sum": np.zeros(size),
+            "block_n": np.zeros(size),
+            "block_mean": np.full(size, np.nan),  # of the block before
+        }
+
+    def _judge(self, rows: Rows, at: Times, value: Floats) -> Floats:
+        state = self._state
+        first = state["count"][rows] == 0
+        dt = np.where(first, 0.0, (at - state["last"][rows]) / S)
+        self._anchor(rows, at, value, first=first, torn=first | (dt > 3 * self._fast_s[rows]))
+        error = value - state["fast"][rows]
+        state["fast"][rows] += self._weight(rows, dt, self._fast_s[rows]) * error
+        away = np.abs(state["fast"][rows] - state["reference"][rows])
+        warm = state["age"][rows] >= self._warmup_s[rows]
+        score = np.where(warm, away / self._unit(rows, dt), 0.0)
+        learn = self._freeze(rows, at, score)
+        self._learn(rows[learn], dt[learn], value[learn], error[learn])
+        self._learn_steps(rows[learn], at[learn], value[learn])
+        self._passed(rows, at, dt, 3 * self._fast_s[rows])
+        return score[:, None]
+
+    def _anchor(self, rows: Rows, at: Times, value: Floats, *, first: Mask, torn: Mask) -> None:
+        """After a gap the short average and the open block start again; what was learned stays."""
+        state = self._state
+        state["fast"][rows[torn]] = value[torn]
+        state["block_start"][rows[torn]] = at[torn]
+        state["block_sum"][rows[torn]] = 0.0
+        state["block_n"][rows[torn]] = 0.0
+        state["block_mean"][rows[torn]] = np.nan
+        state["reference"][rows[first]] = value[first]
+
+    def _unit(self, rows: Rows, dt: Floats) -> Floats:
+        """What the distance of the two averages is by itself."""
+        state = self._state
+        weight = 1 - np.exp(-dt / self._fast_s[rows])
+        noise = state["noise"][rows] * weight / (2 - weight)  # variance of an exponential average
+        floor = self._floor[rows] * np.abs(state["reference"][rows])
+        return np.sqrt(noise + state["drift"][rows] + floor**2) + 1e-12
+
+    def _learn(self, rows: Rows, dt: Floats, value: Floats, error: Floats) -> None:
+        state = self._state
+        weight = self._weight(rows, dt, self._reference_s[rows])
+        state["reference"][rows] += weight * (value - state["reference"][rows])
+        state["noise"][rows] += weight * (error**2 - state["noise"][rows])
+
+    def _learn_steps(self, rows: Rows, at: Times, value: Floats) -> None:
+        """Adds to the open block; at its end learns the step from the block before."""
+        state = self._state
+        state["block_sum"][rows] += value
+        state["block_n"][rows] += 1
+        ended = (at - state["block_start"][rows]) / S >= self._block_s[rows]
+        full = rows[ended]
+        mean = state["block_sum"][full] / state["block_n"][full]
+        step = (mean - state["block_mean"][full]) ** 2
+        known = full[~np.isnan(step)]
+        weight = np.maximum(
+            1 - np.exp(-self._block_s[known] / self._reference_s[known]),
+            1 / (state["steps"][known] + 1),
+        )
+        state["drift"][known] += weight * (step[~np.isnan(step)] - state["drift"][known])
+        state["steps"][known] += 1
+        state["block_mean"][full] = mean
+        state["block_sum"][full] = 0.0
+        state["block_n"][full] = 0.0
+        state["block_start"][full] = at[ended]

@@ -1,0 +1,60 @@
+"""How rare a value is, judged by a histogram of its own past.
+
+Log-spaced bins give an empirical tail probability; beyond the largest value seen the tail is taken
+to fall off exponentially, with the mean excess over the 90 % quantile as its length (the first term
+of peaks over threshold: Pickands 1975, Balkema and de Haan 1974, with shape 0).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FIRST, _PER_OCTAVE, BINS = -6, 4, 64  # from 2^-6 to 2^10 scales
+_EDGES = 2.0 ** (_FIRST + np.arange(BINS + 1) / _PER_OCTAVE)
+_CENTRES = np.sqrt(_EDGES[:-1] * _EDGES[1:])
+_SHORTEST = 0.3  # of a scale; a normal distribution has 0.4
+_MEMORY = 200_000.0  # samples; older ones fade by halves
+
+Floats = NDArray[np.float64]
+
+
+def bin_of(z: Floats) -> NDArray[np.intp]:
+    """The bin of each non-negative z."""
+    with np.errstate(divide="ignore"):
+        place = (np.log2(z) - _FIRST) * _PER_OCTAVE
+    return np.clip(place, 0, BINS - 1).astype(np.intp)
+
+
+class Tail:
+    """The tails of some rows of a histogram, (rows, BINS) counts."""
+
+    def __init__(self, counts: Floats) -> None:
+        self._n = counts.sum(axis=1)
+        self._above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # in this bin or beyond
+        top = BINS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
+        self._most = np.where(self._n > 0, _EDGES[top + 1], _EDGES[0])
+        q90 = (self._above > 0.1 * self._n[:, None]).sum(axis=1) - 1
+        start = _EDGES[np.maximum(q90, 0)]
+        excess = np.maximum(_CENTRES - start[:, None], 0.0)
+        beyond = np.where(excess > 0, counts, 0.0)
+        with np.errstate(invalid="ignore"):
+            mean = (beyond * excess).sum(axis=1) / beyond.sum(axis=1)
+        self._length = np.fmax(mean, _SHORTEST)
+
+    def score(self, z: Floats) -> Floats:
+        """-log10 of the probability of a value as large as z, of each row."""
+        here = np.take_along_axis(self._above, bin_of(z)[:, None], axis=1)[:, 0]
+        beyond = np.maximum(z - self._most, 0.0) / self._length
+        return beyond / np.log(10) - np.log10((here + 1) / (self._n + 1))
+
+    def reaching(self, score: Floats) -> Floats:
+        """The z beyond everything seen at which the score is reached, of each row."""
+        missing = np.maximum(score - np.log10(self._n + 1), 0.0)
+        return self._most + missing * np.log(10) * self._length
+
+
+def count(counts: Floats, z: Floats) -> Floats:
+    """The histogram rows with one more value each; full ones fade first."""
+    full = counts.sum(axis=1) >= _MEMORY
+    new = np.where(full[:, None], counts / 2, counts)
+    new[np.arange(len(z)), bin_of(z)] += 1.0
+    return new
