@@ -9,7 +9,7 @@ class SimulatorError(Exception):
     """Root of every error that pms-sim reports without a traceback."""
 
 
-class FileMistake(SimulatorError):
+class InputFileError(SimulatorError):
     """A mistake in a file that the user wrote: `file:line: key: message`."""
 
     def __init__(self, file: Path, line: int, key: str, message: str) -> None:
@@ -19,11 +19,11 @@ class FileMistake(SimulatorError):
         self.key = key
 
 
-class ScenarioError(FileMistake):
+class ScenarioError(InputFileError):
     """A scenario that cannot be run."""
 
 
-class RecordingError(FileMistake):
+class RecordingError(InputFileError):
     """A recorded CSV that cannot be served."""
 
 

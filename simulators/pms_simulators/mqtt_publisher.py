@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -64,7 +65,8 @@ class MqttPublisher:
             try:
                 await self._publish_all(client, status)
             except asyncio.CancelledError:
-                await client.publish(status, "offline", qos=1, retain=True, timeout=0.5)
+                with contextlib.suppress(aiomqtt.MqttError):  # the last will says it then
+                    await client.publish(status, "offline", qos=1, retain=True, timeout=0.5)
                 raise
 
     async def _publish_all(self, client: aiomqtt.Client, status: str) -> None:

@@ -22,6 +22,7 @@ from pms_simulators.scenario import ModbusSpec, Scenario, TopicSpec
 from pms_simulators.truth import TruthFile
 
 TICK_S = 0.2  # real seconds between two turns of the background stepper
+CANCEL_AGAIN_S = 0.4
 SLICE_STEPS = 500  # steps between two looks at the event loop, so that a signal is seen
 
 
@@ -99,8 +100,12 @@ async def _run_until(stop: asyncio.Event, work: Iterable[tuple[str, Any]]) -> No
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(coroutine, name=name) for name, coroutine in work]
         await stop.wait()
-        for task in tasks:
-            task.cancel()
+        # asyncio.wait_for of Python 3.11 may swallow a cancellation, so it is repeated.
+        pending: Iterable[asyncio.Task[Any]] = tasks
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 async def _catch_up(devices: list[Device], clock: Clock, stop: asyncio.Event) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 
 from pms_simulators.errors import ScenarioError
@@ -125,16 +126,22 @@ class AssetSpec(_Strict):
         return Playback(self.period, self.loop, self.skip, self.rows, self.at_end)
 
 
-class RampSpec(_Strict):
-    ramp: PositiveDuration
+class GrowthSpec(_Strict):
+    """Exactly one law; a fault without one is a step."""
+
+    ramp: PositiveDuration | None = None
+    exp: PositiveDuration | None = None
+    burst: Rate | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> GrowthSpec:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give one of ramp, exp or burst, or the word step")
+        return self
 
 
-class ExpSpec(_Strict):
-    exp: PositiveDuration
-
-
-class BurstSpec(_Strict):
-    burst: Rate
+def _step_is_none(value: object) -> object:
+    return None if value == "step" else value
 
 
 class FaultSpec(_Strict):
@@ -144,7 +151,7 @@ class FaultSpec(_Strict):
     end: Duration | None = None
     duration: PositiveDuration | None = None
     severity: float = Field(default=1.0, gt=0, le=1)
-    progression: Literal["step"] | RampSpec | ExpSpec | BurstSpec = "step"
+    progression: Annotated[GrowthSpec | None, BeforeValidator(_step_is_none)] = None
     pump: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
@@ -161,15 +168,12 @@ class FaultSpec(_Strict):
         return float("inf") if self.end is None else self.end
 
     def law(self, key: int) -> Law:
-        match self.progression:
-            case RampSpec(ramp=rise_s):
-                return Ramp(rise_s)
-            case ExpSpec(exp=tau_s):
-                return Exponential(tau_s)
-            case BurstSpec(burst=rate):
-                return Burst(rate, key)
-            case _:
-                return Step()
+        grow = self.progression or GrowthSpec.model_construct()
+        if grow.ramp is not None:
+            return Ramp(grow.ramp)
+        if grow.exp is not None:
+            return Exponential(grow.exp)
+        return Step() if grow.burst is None else Burst(grow.burst, key)
 
 
 class Scenario(_Strict):
@@ -215,7 +219,7 @@ def _parse(path: Path) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ScenarioError(path, line, "yaml", str(error.problem)) from error
-    if not isinstance(tree, dict):
+    if not isinstance(tree, CommentedMap):
         raise ScenarioError(path, 1, "scenario", "must be a mapping")
     return cast(Any, tree)
 
@@ -229,17 +233,17 @@ def _locate(tree: Any, loc: Sequence[int | str]) -> tuple[int, str]:
     """Line (from 1) and dotted key of the deepest part of `loc` that the file contains."""
     line, key, node = 1, "", tree
     for part in loc:
-        inside = isinstance(node, dict) and part in node
-        inside = inside or (isinstance(node, list) and isinstance(part, int) and part < len(node))
-        if not inside:
-            # A missing key belongs to its parent; a union's branch name is no part of the file.
-            return line, f"{key}.{part}".lstrip(".") if isinstance(node, dict) else key
-        if isinstance(node, dict):
+        if isinstance(node, CommentedMap):
+            key = f"{key}.{part}".lstrip(".")
+            if part not in node:  # a missing key belongs to its parent
+                return line, key
             line = node.lc.key(part)[0] + 1
-        else:
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            key = f"{key}[{part}]"
             line = node.lc.item(part)[0] + 1
-        key += f"[{part}]" if isinstance(part, int) else f".{part}".lstrip("." if not key else "")
-        node = node[part]
+        else:  # the branch of a union is no part of the file
+            return line, key
+        node = cast(Any, node)[part]
     return line, key
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from math import sqrt
 
 from pms_simulators.faults import NO_FAULT, Levels
 from pms_simulators.machines.machine import STEP_S, Machine, Placement
@@ -17,8 +18,9 @@ LOWEST_N, HIGHEST_N = 0.60, 1.0
 ADD_N, ADD_AFTER_S = 0.97, 20.0
 DROP_M3H, DROP_AFTER_S = 17.0, 180.0
 KP, KI = 0.003, 0.0015  # per metre of pressure error, per step
-RUN_UP_N = 0.01  # per second: a drive's acceleration ramp
+RUN_UP_N, JOIN_N = 0.05, 0.004  # per second: a drive's acceleration ramps
 VESSEL_TAU_S = 3.0
+SETTLE_STEPS = 300
 DRY_TRIP_S = 60.0
 BURST_K = 15.0  # m3/h per sqrt(m) of the broken main
 DEMAND_M3H = (3.5, 3, 3, 3, 3.5, 6, 16, 27, 24, 16, 14, 15, 18, 14, 12, 12, 14, 20, 27, 30, 28, 22,
@@ -109,8 +111,7 @@ class BoosterSet(Machine):
         self._stuck_at: float | None = None
         self._levels: Levels = NO_FAULT
         self._rotate(begin_s)
-        self._start(self._lead)
-        self.pumps[self._lead].bearing_temp = 45.0
+        self._settle(begin_s)
 
     # ---- one step
     def step(self, t: float) -> None:
@@ -124,6 +125,17 @@ class BoosterSet(Machine):
         self._hydraulics(t, levels)
         self._electrics(t, levels)
 
+    def _settle(self, t: float) -> None:
+        """Lets pressure and speed come to rest, so that a run does not begin with a start-up."""
+        volume = self.volume_m3
+        self._start(self._lead)
+        self.pumps[self._lead].bearing_temp = 40.0
+        for _ in range(SETTLE_STEPS):
+            self._assist()
+            self._control(NO_FAULT)
+            self._hydraulics(t, NO_FAULT)
+        self.volume_m3 = volume
+
     def _rotate(self, t: float) -> None:
         lead = (self.place.calendar.day(t - 2 * 3600) - self._first_day) % 3
         if lead != self._lead:
@@ -131,6 +143,7 @@ class BoosterSet(Machine):
             if self.pumps[old].running and not self.pumps[lead].running:
                 self._stop(old)
                 self._start(lead)
+                self.pumps[lead].n = self.n  # the old one runs until the new one is up
 
     def _start(self, index: int) -> None:
         pump = self.pumps[index]
@@ -155,7 +168,7 @@ class BoosterSet(Machine):
         for number, pump in enumerate(self.pumps, start=1):
             head = 1 - 0.2 * levels.of("cavitation", number)
             head *= 1 - 0.97 * levels.of("dry_run") * min(1.0, self._dry_s / 8)
-            choked = (1 - 0.3 * levels.of("clogging", number)) ** -4
+            choked = (1 - 0.3 * levels.of("clogging", number)) ** -2
             if (head, choked) != (1.0, 1.0):
                 pump.curve = replace(CURVE, shutoff_m=58.0 * head, drop=0.0372 * choked)
             else:
@@ -210,8 +223,11 @@ class BoosterSet(Machine):
         self.n += KP * (error_m - self._error_m) + KI * error_m
         self.n = min(HIGHEST_N, max(LOWEST_N, self.n))
         self._error_m = error_m
+        # An assisting pump joins slowly enough for the controller to take back the others.
+        alone = sum(p.running for p in self.pumps) == 1
+        rise = (RUN_UP_N if alone else JOIN_N) * STEP_S
         for pump in self.pumps:
-            pump.n = min(self.n, pump.n + RUN_UP_N * STEP_S) if pump.running else 0.0
+            pump.n = min(self.n, pump.n + rise) if pump.running else 0.0
 
     def demand_m3h(self, t: float) -> float:
         """Water wanted at the set pressure, by local time of day."""
@@ -239,12 +255,19 @@ class BoosterSet(Machine):
 
     def _operating_point(self, openness: float, inlet_m: float) -> float:
         """Outlet head where the pumps deliver what k sqrt(p) lets through, m (bisection)."""
-        low, high = 0.0, inlet_m + 58.0
-        running = [p for p in self.pumps if p.running]
+        curves = [
+            (p.curve.shutoff_m * p.n * p.n + inlet_m, 1 / p.curve.drop)
+            for p in self.pumps
+            if p.running
+        ]
+        low, high = 0.0, max(head for head, _ in curves)
         for _ in range(14):
             middle = (low + high) / 2
-            made = sum(p.curve.flow(middle - inlet_m, p.n) for p in running)
-            if made > openness * math.sqrt(middle):
+            made = 0.0
+            for head, gain in curves:
+                if head > middle:
+                    made += sqrt((head - middle) * gain)
+            if made > openness * sqrt(middle):
                 low = middle
             else:
                 high = middle

@@ -11,7 +11,10 @@ from pms_simulators.registers import Field, bits
 from pms_simulators.signals import drift, gauss, uniform
 
 AREA_M2 = 1.5
-START_M, ASSIST_M, STOP_M, FLOAT_M, OVERFLOW_M, RIM_M = 1.05, 1.15, 0.40, 1.30, 1.80, 2.20
+START_M, ASSIST_M, STOP_M, RIM_M = 1.05, 1.15, 0.40, 2.20
+FLOAT_M, FLOAT_OFF_M, OVERFLOW_M = 1.30, 1.10, 1.80
+LONGEST_RUN_S = 1800.0  # the controller's limit of one run
+RUN_ON_S = 60.0  # after the float has fallen
 PUMP_M3H = 20.0
 RATED_A = 5.5
 WINDING_TAU_S = 600.0
@@ -73,7 +76,8 @@ class DrainagePump(Machine):
             for _ in range(2)
         ]
         self.level, self.inflow, self._estimate = 0.6, 4.0, 4.0
-        self._next, self._serving = 0, 0
+        self._next = 0
+        self.float_up, self._run_on_until = False, -math.inf
         self._stuck_at: float | None = None
         self._levels: Levels = NO_FAULT
 
@@ -103,19 +107,29 @@ class DrainagePump(Machine):
         return self.level if self._stuck_at is None else self._stuck_at
 
     def _control(self, t: float, sensed: float) -> None:
-        """Hysteresis on the level, alternating pumps; the float starts both as a back-up."""
-        by_float = self.level >= FLOAT_M
-        if by_float or sensed >= ASSIST_M:
+        """Hysteresis on the level, alternating pumps; the float starts both as a back-up.
+
+        After a start by the float the pumps run on for RUN_ON_S: a level sensor that missed the
+        start cannot be trusted to see the end.
+        """
+        self.float_up = self.level >= (FLOAT_OFF_M if self.float_up else FLOAT_M)
+        if self.float_up:
+            self._run_on_until = t + RUN_ON_S
+        running = any(p.running for p in self.pumps)
+        if self.float_up or sensed >= ASSIST_M:
             for pump in self.pumps:
                 self._start(pump, t)
-        elif sensed >= START_M and not any(p.running for p in self.pumps):
+        elif sensed >= START_M and not running:
             self._start(self._duty(), t)
-        # With a stuck sensor only the floats are left: pump down for a while below the high float.
-        blind = self._stuck_at is not None and sensed > STOP_M
-        low = self.level <= 0.7 if blind else sensed <= STOP_M
-        if low and not by_float:
+        elif running and t >= self._run_on_until and self._emptied(sensed):
             for pump in self.pumps:
                 self._stop(pump, t)
+
+    def _emptied(self, sensed: float) -> bool:
+        by_float = self.t - self._run_on_until < STEP_S
+        first_s = min(p.started_s for p in self.pumps if p.running)
+        too_long = self.t - first_s > LONGEST_RUN_S
+        return sensed <= STOP_M or too_long or (by_float and sensed < START_M)
 
     def _duty(self) -> PumpState:
         """The pump whose turn it is; the other one when it has tripped."""
@@ -185,7 +199,7 @@ class DrainagePump(Machine):
     def values(self) -> dict[str, float]:
         found: dict[str, float] = {
             "pit_level": self.level if self._stuck_at is None else self._stuck_at,
-            "high_float": self.level >= FLOAT_M, "overflow": self.level >= OVERFLOW_M,
+            "high_float": self.float_up, "overflow": self.level >= OVERFLOW_M,
             "auto": True, "mains": True, "inflow": self._estimate,
         }  # fmt: skip
         for number, pump in enumerate(self.pumps, start=1):

@@ -1,0 +1,7 @@
+"""`python -m pms_simulators` is `pms-sim`."""
+
+import sys
+
+from pms_simulators.cli import main
+
+sys.exit(main())
