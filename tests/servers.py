@@ -115,10 +115,10 @@ def _bound_to_us(stop_signal: str, user: str | None) -> list[str]:
 
 
 @contextmanager
-def running(make: Callable[[int], Server]) -> Generator[Server]:
+def running(make: Callable[[int], Server], port: int | None = None) -> Generator[Server]:
     """Starts what `make(port)` describes; another process may take the port first, so tries thrice."""
     for attempt in range(3):
-        server = make(free_port())
+        server = make(port or free_port())
         try:
             server.start()
             break
@@ -138,7 +138,7 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def mosquitto(directory: Path, *, extra: str = "") -> Generator[Server]:
+def mosquitto(directory: Path, *, extra: str = "", port: int | None = None) -> Generator[Server]:
     """A broker with persistence, so that sessions and queues survive stop() and start()."""
     directory.mkdir(parents=True, exist_ok=True)
     program = require("mosquitto")
@@ -153,7 +153,7 @@ def mosquitto(directory: Path, *, extra: str = "") -> Generator[Server]:
         command = [program, "-c", str(directory / "mosquitto.conf")]
         return Server("mosquitto", command, port, directory, lambda: listens(port))
 
-    with running(make) as server:
+    with running(make, port) as server:
         yield server
 
 

@@ -147,8 +147,9 @@ class LineReader:
         counts = Counter(numbers.tolist())
         last = dict(zip(numbers.tolist(), value.tolist(), strict=True))
         return [
-            Unresolved(*names[-1 - n], counts[n], None if math.isnan(last[n]) else last[n])
-            for n in counts
+            Unresolved(asset, field, count, None if math.isnan(last[number]) else last[number])
+            for number, count in counts.items()
+            for asset, field in [names[-1 - number]]
         ]
 
 
@@ -282,8 +283,6 @@ def _samples(line: Line) -> tuple[list[_Sample], int]:
             samples += [_Sample(bad, None, BAD) for bad in value.split(",") if value]
         else:
             texts += 1
-    if not all(sample.field for sample in samples):
-        raise ValueError("an empty name in bad")
     return samples, texts
 
 

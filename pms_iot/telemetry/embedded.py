@@ -42,7 +42,6 @@ ORDER BY series
 """
 _NEXT_SERIES = "SELECT min(series) FROM samples WHERE series > ?"
 _CHECKED_BYTES = 64 * 2**20  # a full check of more would hold up the start by seconds
-_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class EmbeddedStore:
@@ -77,7 +76,7 @@ class EmbeddedStore:
             try:
                 self._insert(batch)
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode not in _BROKEN:
+                if not _is_damage(error):
                     raise
                 self._writer.close()
                 self._set_aside(str(error))
@@ -186,7 +185,7 @@ class EmbeddedStore:
             try:
                 return self._opened()
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode not in _BROKEN:
+                if not _is_damage(error):
                     raise
                 self._set_aside(str(error))
                 return self._opened()
@@ -227,6 +226,14 @@ def _check_complete(connection: sqlite3.Connection, path: Path) -> None:
         return
     if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise _damaged(found)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Errors of the module itself, such as use after close, have no code."""
+    return getattr(error, "sqlite_errorcode", None) in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
 
 
 def _damaged(problem: str) -> sqlite3.DatabaseError:

@@ -58,13 +58,15 @@ class InfluxStore:
     def __init__(self, settings: InfluxSettings, register: Register, *, gzip: bool = True) -> None:
         if settings.url is None:
             raise ValueError("InfluxDB without a url")
-        token = settings.token.get_secret_value()
+        token = settings.token.get_secret_value() or None
         self._register = register
         self._bucket = settings.bucket
         self._client = InfluxDBClient(settings.url, token=token, org=settings.org, enable_gzip=gzip)
         self._writer = self._client.write_api(SYNCHRONOUS)
         self._http = httpx2.Client(
-            base_url=settings.url, headers={"Authorization": f"Token {token}"}, timeout=30
+            base_url=settings.url,
+            headers={"Authorization": f"Token {token}"} if token else {},
+            timeout=30,
         )
         self._write_lock = threading.Lock()
         self._newest: dict[int, int] = {}  # by series: nothing later than this was ever written
@@ -250,7 +252,10 @@ def _batch(series: int, rows: list[Any], column: int) -> Batch:
     if not rows:
         return Batch.empty()
     at = np.array([row[0] for row in rows], np.int64)
-    value = np.array([row[1 + 2 * column] for row in rows], np.float64)  # None becomes NaN
+    cells = [
+        row[1 + 2 * column] for row in rows
+    ]  # null; or text, if another writer made the field so
+    value = np.array([None if isinstance(cell, str) else cell for cell in cells], np.float64)
     code = np.array([row[2 + 2 * column] for row in rows], np.float64)
     missing = code < 0
     quality = np.where(np.isnan(code), GOOD, np.where(missing, -1 - code, code)).astype(np.uint8)
