@@ -61,7 +61,9 @@ class EmailSettings(BaseModel, frozen=True):
 class Settings(BaseSettings):
     """Every setting, read once at the start and never changed."""
 
-    model_config = SettingsConfigDict(env_prefix="PMS_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PMS_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True
+    )
 
     data_dir: Path = Path("var")
     database_url: str | None = None  # default: SQLite in data_dir
@@ -73,6 +75,8 @@ class Settings(BaseSettings):
     webhook: WebhookSettings = WebhookSettings()
     email: EmailSettings = EmailSettings()
     admin_password: SecretStr | None = None  # sets the password of `manager` at first start
+    raw_days: float = Field(default=30.0, gt=0)  # how long the embedded store keeps samples
+    verify_after_s: float = Field(default=300.0, ge=0)  # without the fault, until a repair counts
     tick_s: float = Field(
         default=1.0, gt=0
     )  # real seconds between two looks at clocks and due dates

@@ -1,9 +1,10 @@
 """Alerts as rows: what the rules found, and what people did about it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlmodel import Session, col, select
 
@@ -63,7 +64,7 @@ def _fire(session: Session, transition: Transition, now: datetime) -> AlertChang
         alert_id = insert_new(session, fresh)
         if alert_id is not None:
             alert = _alert(session, alert_id)
-            _note(session, alert, opened_at, "fired", detail={"value": transition.value})
+            _note(session, alert, opened_at, "fired", detail={"value": _storable(transition.value)})
             _stay_shelved(session, alert, now)
             session.flush()
             return AlertChange("fired", alert, transition, "opened")
@@ -84,10 +85,19 @@ def _row(transition: Transition, opened_at: datetime) -> Alert:
         state="firing",
         opened_at=opened_at,
         since=from_ns(transition.since_ns),
-        value=transition.value,
-        limit=transition.limit,
-        why=dict(transition.why),
+        value=_storable(transition.value),
+        limit=_storable(transition.limit),
+        why=_storable(transition.why),
     )
+
+
+def _storable(value: Any) -> Any:
+    """The value with NaN and infinities as None, for JSON has no word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _resolve(session: Session, transition: Transition) -> AlertChange | Reason:
@@ -97,7 +107,7 @@ def _resolve(session: Session, transition: Transition) -> AlertChange | Reason:
         return "not_live"
     alert.state, alert.resolved_at = "resolved", at
     session.add(alert)
-    _note(session, alert, at, "resolved", detail={"value": transition.value})
+    _note(session, alert, at, "resolved", detail={"value": _storable(transition.value)})
     session.flush()
     return AlertChange("resolved", alert, transition, "resolved")
 

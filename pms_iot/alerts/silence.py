@@ -57,6 +57,10 @@ class SilenceWatch:
             if gateway is not None:
                 self._through[info.asset] = gateway
 
+    def gateway_of(self, asset: str) -> str | None:
+        """The gateway that the asset was last heard through."""
+        return self._through.get(asset)
+
     def health(
         self, gateway: str, at_ns: int, spool_rows: int, *, now_ns: int | None = None
     ) -> None:

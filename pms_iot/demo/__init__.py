@@ -21,11 +21,21 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 
+from pms_iot import bootstrap
 from pms_iot.demo.processes import Processes
-from pms_iot.kernel.clock import from_ns, to_ns
+from pms_iot.kernel.clock import ManualClock, from_ns, to_ns
+from pms_iot.kernel.users import Role
+from pms_iot.rulepacks import load_packs, rules_root
+from pms_iot.settings import Settings
 
 SITE_ZONE = ZoneInfo("Asia/Shanghai")
 GATEWAY_SITE = "riverside"
+ROLES = {
+    "manager": Role.MANAGER,
+    "zhang": Role.TECHNICIAN,
+    "li": Role.TECHNICIAN,
+    "viewer": Role.VIEWER,
+}
 
 
 @dataclass
@@ -74,11 +84,15 @@ def _start_all(
     )
 
     url = f"http://127.0.0.1:{web_port}"
-    processes.start(
-        "engine",
-        [_program("pms-iot"), "serve", "--site", str(_site_file(directory, served))],
-        _engine_env(directory, broker_port, web_port, state),
-    )
+    env = {
+        "PMS_DATA_DIR": str(directory),
+        "PMS_MQTT__HOST": "127.0.0.1",
+        "PMS_MQTT__PORT": str(broker_port),
+        "PMS_WEB__HOST": "127.0.0.1",
+        "PMS_WEB__PORT": str(web_port),
+    }
+    _fill_register(directory, served, state)
+    processes.start("engine", [_program("pms-iot"), "serve"], env)
     processes.wait_for("engine", lambda: _answers(f"{url}/livez"))
     _say(4, "engine: embedded time-series store, SQLite, web pages")
 
@@ -144,17 +158,15 @@ def _gateway(served: list[dict[str, Any]], broker_port: int, directory: Path) ->
     }
 
 
-def _engine_env(
-    directory: Path, broker_port: int, web_port: int, state: DemoState
-) -> dict[str, str]:
-    return {
-        "PMS_DATA_DIR": str(directory),
-        "PMS_MQTT__HOST": "127.0.0.1",
-        "PMS_MQTT__PORT": str(broker_port),
-        "PMS_WEB__HOST": "127.0.0.1",
-        "PMS_WEB__PORT": str(web_port),
-        "PMS_DEMO_PASSWORDS": json.dumps(state.passwords),
-    }
+def _fill_register(directory: Path, served: list[dict[str, Any]], state: DemoState) -> None:
+    settings = Settings(data_dir=directory)
+    clock = ManualClock(from_ns(state.now_ns))
+    engine = bootstrap.open_core(settings)
+    packs = load_packs(rules_root(settings.rules_dir))
+    bootstrap.import_site(engine, packs, _site_file(directory, served), clock)
+    for username, role in ROLES.items():
+        bootstrap.set_account(engine, username, state.passwords[username], role, clock)
+    engine.dispose()
 
 
 def _scenario(recorded: Path | None) -> str:
@@ -181,7 +193,7 @@ def _load(directory: Path) -> tuple[DemoState, bool]:
     today = (
         datetime.now(UTC).astimezone(SITE_ZONE).replace(hour=7, minute=40, second=0, microsecond=0)
     )
-    passwords = {name: secrets.token_urlsafe(6) for name in ("manager", "zhang", "li", "viewer")}
+    passwords = {name: secrets.token_urlsafe(6) for name in ROLES}
     state = DemoState(to_ns(today), to_ns(today), passwords)
     _save(directory, state)
     return state, False

@@ -1,0 +1,253 @@
+"""The composition root: the only place that names concrete classes."""
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+
+from pms_iot import pipeline
+from pms_iot.alerts.machine import RuleEngine
+from pms_iot.alerts.silence import SilenceWatch
+from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.assets.register import Applied, apply_site, load_site
+from pms_iot.assets.tables import Asset, Site
+from pms_iot.detection.detectors import Detectors
+from pms_iot.kernel import auth
+from pms_iot.kernel.clock import Clock, clock_from, to_ns
+from pms_iot.kernel.db import open_engine, transaction
+from pms_iot.kernel.migrations import upgrade
+from pms_iot.kernel.users import Account, Role
+from pms_iot.maintenance import due
+from pms_iot.maintenance import service as maintenance
+from pms_iot.notify import outbox
+from pms_iot.notify.channels import Channel, Email, Webhook
+from pms_iot.rulepacks import RulePack, load_packs, rules_root
+from pms_iot.settings import Settings
+from pms_iot.telemetry.consumer import Consumer
+from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.influx import InfluxStore
+from pms_iot.telemetry.store import SampleStore
+from pms_iot.web import LiveFeed, WebDeps, create_app
+from pms_iot.workorders.technicians import apply_technicians
+
+log = structlog.get_logger()
+DAY_S = 86_400.0
+
+
+def open_core(settings: Settings) -> Engine:
+    """The core store, with its schema brought up to date."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(settings.core_url)
+    upgrade(engine)
+    return engine
+
+
+def open_store(settings: Settings, catalog: SeriesCatalog, counters: Counters) -> SampleStore:
+    """InfluxDB where one is configured, else the embedded store."""
+    if settings.influx.url:
+        return InfluxStore(settings.influx, catalog)
+    return EmbeddedStore(settings.data_dir / "samples.db", counters)
+
+
+def open_channels(settings: Settings, clock: Clock) -> list[Channel]:
+    """The notification channels that are configured."""
+    channels: list[Channel] = []
+    if settings.webhook.url:
+        secret = settings.webhook.secret.get_secret_value()
+        channels.append(Webhook(settings.webhook.url, secret, clock))
+    if settings.email.host:
+        mail = settings.email
+        channels.append(
+            Email(
+                mail.host or "",
+                mail.port,
+                sender=mail.sender,
+                recipients=mail.recipients,
+                username=mail.username,
+                password=mail.password.get_secret_value() if mail.password else None,
+                starttls=mail.starttls,
+            )
+        )
+    return channels
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a site file changed in the register, and the passwords of the accounts that it made."""
+
+    register: Applied
+    passwords: Mapping[str, str]  # user name -> password; shown once, kept nowhere
+
+
+def import_site(
+    engine: Engine, packs: Mapping[str, RulePack], file: Path, clock: Clock
+) -> Imported:
+    """Brings the register up to a site file: equipment, points, plans, technicians."""
+    site_file = load_site(file, packs)
+    now = clock.now()
+    points = {kind: list(pack.points.values()) for kind, pack in packs.items()}
+    templates = [plan for pack in packs.values() for plan in pack.plans]
+    with transaction(engine) as session:
+        register = apply_site(session, site_file, points, now)
+        today = due.today_in(site_file.site.timezone, now)
+        assets = _assets_of(session, site_file.site.code)
+        maintenance.sync_plans(session, templates, assets, today, site_file.last_done)
+        passwords = apply_technicians(session, site_file.technicians, now)
+    return Imported(register, passwords)
+
+
+def _assets_of(session: Session, site: str) -> Sequence[Asset]:
+    query = select(Asset).join(Site, col(Asset.site_id) == col(Site.id)).where(Site.code == site)
+    return session.exec(query).all()
+
+
+def ensure_manager(engine: Engine, settings: Settings, clock: Clock) -> str | None:
+    """Makes the first manager; returns its password if it had to be made up, to be shown once."""
+    given = settings.admin_password
+    password = given.get_secret_value() if given else secrets.token_urlsafe(9)
+    with transaction(engine) as session:
+        query = select(Account).where(Account.role == Role.MANAGER)
+        if session.exec(query).first() is not None:
+            return None
+        auth.create_account(
+            session, username="manager", password=password, role=Role.MANAGER, now=clock.now()
+        )
+    return None if given else password
+
+
+def set_account(engine: Engine, username: str, password: str, role: Role, clock: Clock) -> None:
+    """Adds an account, or gives it a new password and role."""
+    with transaction(engine) as session:
+        account = session.exec(select(Account).where(Account.username == username)).one_or_none()
+        if account is None:
+            auth.create_account(
+                session, username=username, password=password, role=role, now=clock.now()
+            )
+        else:
+            account.role = role
+            auth.set_password(session, account, password)
+
+
+@dataclass
+class Runtime:
+    """The engine, built and ready to start."""
+
+    settings: Settings
+    clock: Clock
+    engine: Engine
+    store: SampleStore
+    channels: Sequence[Channel]
+    consumer: Consumer
+    path: pipeline.Pipeline
+    app: FastAPI
+
+    def start(self) -> None:
+        """Restores the state, then listens to the broker and to the clock."""
+        self.path.restore()
+        self.consumer.start()
+        self._stopping = threading.Event()
+        self._worker = threading.Thread(
+            target=pipeline.run,
+            args=(self.path, self.consumer.receive, self._stopping),
+            name="pipeline",
+        )
+        self._worker.start()
+        # One in-memory scheduler of a few ticks; what is due stands in the database.
+        self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._every(self.settings.tick_s, self._tick)
+        self._every(self.settings.tick_s, self._deliver)
+        self._every(self.settings.snapshot_s, self.path.save)
+        self._every(3600.0, self._prune)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Finishes the message at hand, saves the state, closes everything."""
+        self._scheduler.shutdown(wait=True)
+        self._stopping.set()
+        self._worker.join()
+        self.consumer.stop()
+        self.path.save()
+        self.store.close()
+        self.engine.dispose()
+
+    def _every(self, seconds: float, job: Callable[[], object]) -> None:
+        self._scheduler.add_job(
+            job,
+            "interval",
+            seconds=seconds,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
+    def _tick(self) -> None:
+        self.path.tick(self.consumer.connected_since_ns)
+
+    def _deliver(self) -> None:
+        outbox.deliver(self.engine, self.channels, self.clock.now())
+
+    def _prune(self) -> None:
+        if isinstance(self.store, EmbeddedStore):
+            oldest = self.clock.now() - timedelta(days=self.settings.raw_days)
+            self.store.prune(to_ns(oldest))
+
+
+def build(settings: Settings) -> Runtime:
+    """Everything of `pms-iot serve`, wired and not yet running. Raises PmsError for what is misconfigured."""
+    clock = clock_from()
+    packs = load_packs(rules_root(settings.rules_dir))
+    engine = open_core(settings)
+    catalog = SeriesCatalog(engine)
+    counters = Counters()
+    store = open_store(settings, catalog, counters)
+    channels = open_channels(settings, clock)
+    consumer = Consumer(settings.mqtt, clock, counters)
+    live = LiveFeed()
+    rules = [rule for pack in packs.values() for rule in pack.rules]
+    path = pipeline.Pipeline(
+        engine=engine,
+        store=store,
+        catalog=catalog,
+        detectors=Detectors(
+            {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine)
+        ),
+        rules=RuleEngine(rules, catalog),
+        silence=SilenceWatch(rules, catalog),
+        plans=[plan for pack in packs.values() for plan in pack.plans],
+        channels=[channel.name for channel in channels],
+        clock=clock,
+        counters=counters,
+        acks=consumer,
+        live=live,
+        verify_after_s=settings.verify_after_s,
+    )
+    deps = WebDeps(
+        engine=engine,
+        store=store,
+        catalog=catalog,
+        packs=packs,
+        clock=clock,
+        settings=settings,
+        live=live,
+        not_ready=lambda: _not_ready(consumer),
+        counters=counters.snapshot,
+    )
+    return Runtime(settings, clock, engine, store, channels, consumer, path, create_app(deps))
+
+
+def _zones(engine: Engine) -> dict[str, str]:
+    with transaction(engine) as session:
+        return {site.code: site.timezone for site in session.exec(select(Site))}
+
+
+def _not_ready(consumer: Consumer) -> dict[str, str]:
+    return {} if consumer.connected_since_ns is not None else {"broker": "not connected"}

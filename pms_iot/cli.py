@@ -1,0 +1,146 @@
+"""`pms-iot`: the engine's commands."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import httpx2
+import typer
+import uvicorn
+
+from pms_iot import bootstrap
+from pms_iot.demo import run_demo
+from pms_iot.kernel.clock import clock_from
+from pms_iot.kernel.errors import PmsError
+from pms_iot.kernel.logging import configure_logging
+from pms_iot.kernel.users import Role
+from pms_iot.rulepacks import check_packs, load_packs, rules_root
+from pms_iot.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+GRACE_S = 2  # browsers keep their live streams open; they are not waited for longer than this
+
+
+@app.command()
+def serve(
+    site: Annotated[
+        Path | None, typer.Option(help="Bring the register up to this site file first.")
+    ] = None,
+) -> None:
+    """Runs the engine with its web pages."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    clock = clock_from()
+    if site is not None:
+        _import(settings, site)
+    if password := bootstrap.ensure_manager(bootstrap.open_core(settings), settings, clock):
+        _say(f"log in as 'manager' with the password {password} (shown only now)")
+    runtime = bootstrap.build(settings)
+    runtime.start()
+    try:
+        uvicorn.run(
+            runtime.app,
+            host=settings.web.host,
+            port=settings.web.port,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    finally:
+        runtime.stop()
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Option(help="Where the data is kept.")] = Path("var/demo"),
+    port: Annotated[
+        int, typer.Option(help="Port of the web pages; another one if it is taken.")
+    ] = 8080,
+    factor: Annotated[float, typer.Option(help="How many times as fast as real time.")] = 20.0,
+    recorded: Annotated[
+        Path | None, typer.Option(help="Also replay this recorded CSV of a water pump.")
+    ] = None,
+) -> None:
+    """Runs a small property on this computer: simulated machines, edge agent, engine."""
+    run_demo(directory.resolve(), port, factor, recorded)
+
+
+@app.command()
+def migrate() -> None:
+    """Brings the core store's schema up to date."""
+    bootstrap.open_core(Settings())
+
+
+@app.command("import-site")
+def import_site(file: Path) -> None:
+    """Brings the register up to a site file."""
+    _import(Settings(), file)
+
+
+def _import(settings: Settings, file: Path) -> None:
+    packs = load_packs(rules_root(settings.rules_dir))
+    imported = bootstrap.import_site(bootstrap.open_core(settings), packs, file, clock_from())
+    done = imported.register
+    _say(f"{file}: {done.created} created, {done.updated} updated, {done.unchanged} unchanged")
+    for username, password in imported.passwords.items():
+        _say(f"log in as {username!r} with the password {password} (shown only now)")
+
+
+def _say(words: str) -> None:
+    """To the person at the terminal; standard output is for results, the log for events."""
+    print(words, file=sys.stderr)
+
+
+@app.command("add-user")
+def add_user(username: str, role: Role) -> None:
+    """Adds an account, or gives it a new password; asked for, or read from standard input."""
+    if sys.stdin.isatty():
+        password: str = typer.prompt("password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().strip()
+    if not password:
+        raise typer.BadParameter("the password is empty")
+    engine = bootstrap.open_core(Settings())
+    bootstrap.set_account(engine, username, password, role, clock_from())
+
+
+@app.command("check-rules")
+def check_rules(
+    directory: Annotated[Path | None, typer.Argument(help="Default: the packs in use.")] = None,
+) -> None:
+    """Checks the rule packs and runs their tests: series in, alerts out."""
+    root = directory or rules_root(Settings().rules_dir)
+    problems = check_packs(root)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise typer.Exit(1)
+    print(f"rule packs in {root}: all is well")
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Prints the settings in force; secrets are masked."""
+    print(json.dumps(Settings().model_dump(mode="json"), indent=1))
+
+
+@app.command()
+def health() -> None:
+    """Asks the running engine whether it is ready; for health checks."""
+    settings = Settings()
+    try:
+        answer = httpx2.get(f"http://127.0.0.1:{settings.web.port}/readyz", timeout=4)
+    except httpx2.HTTPError as problem:
+        print(f"no answer: {problem}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(answer.text)
+    raise typer.Exit(0 if answer.is_success else 1)
+
+
+def main() -> None:
+    """The entry point: what is wrong with a configuration is said in one line, without a traceback."""
+    try:
+        app()
+    except PmsError as problem:
+        print(problem, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,424 @@
+"""The main path, top to bottom: a message comes in, people learn what must be repaired.
+
+    decode -> judge -> store -> detectors -> store scores -> rules -> alerts -> work orders -> outbox -> ack
+
+One thread runs it. Samples are durable before anything is concluded from them; watermark, alert, work
+order and outbox message are one transaction; the gateway is acknowledged last. A crash at any point is
+healed by a repeat: stores are idempotent, detectors and rules drop what they have already seen, and the
+database refuses a second live alert or order.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from pms_iot.alerts import service as alerts
+from pms_iot.alerts.machine import RuleEngine
+from pms_iot.alerts.silence import SilenceWatch
+from pms_iot.alerts.transition import Firing, Transition
+from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.detection.detectors import Detectors
+from pms_iot.kernel.clock import Clock, to_ns
+from pms_iot.kernel.db import transaction
+from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
+from pms_iot.kernel.snapshots import load_snapshot, save_snapshot
+from pms_iot.maintenance import service as maintenance
+from pms_iot.maintenance.plan import PlanTemplate
+from pms_iot.notify import outbox
+from pms_iot.telemetry import gateways, quarantine, watermarks
+from pms_iot.telemetry.batch import GOOD, Batch
+from pms_iot.telemetry.consumer import Received
+from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.store import SampleStore
+from pms_iot.telemetry.wire import Header, WireMessage, decode, hollow
+from pms_iot.workorders import service as workorders
+
+log = structlog.get_logger()
+
+AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
+WARM_UP = timedelta(days=2)  # history that new detectors learn from at the start
+AHEAD = timedelta(days=1)  # no stored sample is further in the future
+
+
+class LiveFeed(Protocol):
+    """Whoever shows the newest samples as they come."""
+
+    def publish(self, batch: Batch) -> None: ...
+    def changed(self, what: str) -> None: ...
+
+
+class Acks(Protocol):
+    """Tells a gateway how far its stream is committed."""
+
+    def publish_ack(self, site: str, gateway: str, lane: str, epoch: str, seq: int) -> None: ...
+
+
+@dataclass
+class Pipeline:
+    """The main path with what it needs; built in bootstrap."""
+
+    engine: Engine
+    store: SampleStore
+    catalog: SeriesCatalog
+    detectors: Detectors
+    rules: RuleEngine
+    silence: SilenceWatch
+    plans: Sequence[PlanTemplate]
+    channels: Sequence[str]  # names of the notification channels in use
+    clock: Clock
+    counters: Counters
+    acks: Acks
+    live: LiveFeed
+    verify_after_s: float
+    _lock: threading.Lock = field(
+        default_factory=threading.Lock
+    )  # messages and ticks change one state
+    _pending: list[Transition] = field(
+        default_factory=list[Transition]
+    )  # concluded, not yet committed
+
+    # -- a message -------------------------------------------------------------------------
+
+    def process(self, received: Received) -> None:
+        """Takes one MQTT message all the way. Raises one of AWAY if it must be tried again."""
+        lane = received.topic.rsplit("/", 1)[-1]
+        try:
+            if lane in ("data", "event"):
+                self._samples(
+                    decode(received.topic, received.payload, self.catalog, self.clock.now_ns())
+                )
+            else:
+                self._report(gateways.decode_report(received.topic, received.payload))
+        except BadPayloadError as problem:
+            self.set_aside(received, problem)
+        received.ack()
+
+    def _samples(self, message: WireMessage) -> None:
+        if message.header is None:  # third-party data: at least once, nothing to acknowledge
+            self._take_in(message)
+            return
+        with transaction(self.engine) as session:
+            verdict = watermarks.judge(session, message.site, message.lane, message.header)
+        if verdict == "accept":
+            self._take_in(message)
+            self._acknowledge(message, message.header, message.header.seq)
+        elif verdict == "duplicate":
+            self._acknowledge_again(message, message.header)
+        else:  # one before it is missing; the gateway starts over by itself
+            self.counters.add("batches_ahead")
+
+    def _take_in(self, message: WireMessage) -> None:
+        """Samples first, then what follows from them, in one transaction."""
+        with self._lock:
+            self.store.write(message.batch)
+            if (
+                message.lane == "data"
+            ):  # an event also stands in the data, in its place among the others
+                self._conclude(message.batch, message.gateway if message.header else None)
+            with transaction(self.engine) as session:
+                now = self.clock.now()
+                if message.header is not None:
+                    skipped = watermarks.advance(
+                        session, message.site, message.lane, message.header, now
+                    )
+                    self.counters.add("batches_evicted_by_gateways", skipped)
+                quarantine.record_unknown(session, message.site, message.unknown, now)
+                self._follow(session, now)
+            self._committed()
+        self.counters.add("samples", len(message.batch))
+        self.counters.add_all(message.refused, prefix="refused_")
+        self.live.publish(message.batch)
+
+    def _conclude(self, batch: Batch, gateway: str | None) -> None:
+        scores = self.detectors.update(batch)
+        self.store.write(scores)
+        self.silence.heard(gateway, batch, now_ns=self.clock.now_ns())
+        self._pending += self.rules.update(Batch.concat([batch, scores]))
+
+    def _follow(self, session: Session, now: datetime) -> None:
+        """Alerts, work orders and messages to people, for all that is concluded and not yet committed."""
+        for step in self._pending:
+            try:
+                with session.begin_nested():
+                    self._follow_one(session, step, now)
+            except AWAY:
+                raise
+            except (
+                Exception
+            ):  # supervisor: one alert that breaks the code must not hold back the others
+                log.exception("alert failed", key=step.key, step=step.kind)
+                self.counters.add("alerts_failed")
+
+    def _follow_one(self, session: Session, step: Transition, now: datetime) -> None:
+        for change in alerts.record(session, [step], now):
+            alert = change.alert
+            assert alert.id is not None
+            if change.kind == "resolved":
+                ended_at = alert.resolved_at or now
+                workorders.telemetry_recovered(session, alert_id=alert.id, at=ended_at)
+            elif step.rule.work_order:
+                self._order_work(session, change, now)
+
+    def _order_work(self, session: Session, change: alerts.AlertChange, now: datetime) -> None:
+        alert, rule, asset = change.alert, change.transition.rule, change.transition.asset
+        assert alert.id is not None
+        outcome = workorders.raise_fault(
+            session,
+            alert_id=alert.id,
+            asset_id=alert.asset_id,
+            asset_code=asset,
+            rule_id=rule.id,
+            label=rule.label,
+            severity=rule.severity,
+            safety=rule.safety,
+            link=rule.silent_for_s is not None,
+            skill=rule.skill,
+            at=alert.opened_at,
+        )
+        alerts.attach_order(session, alert, outcome.order_id, outcome.verdict, now)
+        if outcome.verdict == "folded" and not rule.safety:
+            return  # people know of the order already
+        outbox.enqueue(
+            session,
+            self.channels,
+            event=f"work_order.{outcome.verdict}",
+            key=f"work_order.{outcome.verdict}:{outcome.order_id}:{alert.id}",
+            subject=outbox.order_subject(outcome.verdict, asset, rule.label, rule.severity),
+            body={
+                "work_order": outcome.order_id,
+                "alert": alert.id,
+                "asset": asset,
+                "rule": rule.id,
+                "severity": rule.severity,
+                "opened_at": alert.opened_at.isoformat(),
+            },
+            now=now,
+        )
+
+    def _committed(self) -> None:
+        for step in self._pending:
+            log.info("alert", step=step.kind, rule=step.rule.id, asset=step.asset, value=step.value)
+        if self._pending:
+            self._pending = []
+            self.live.changed("alerts")
+            self.live.changed("orders")
+
+    def _acknowledge(self, message: WireMessage, header: Header, seq: int) -> None:
+        self.acks.publish_ack(message.site, message.gateway, message.lane, header.epoch, seq)
+
+    def _acknowledge_again(self, message: WireMessage, header: Header) -> None:
+        with transaction(self.engine) as session:
+            seq = watermarks.count_duplicate(
+                session, message.site, message.lane, header, self.clock.now()
+            )
+        self.counters.add("batches_duplicate")
+        self._acknowledge(message, header, seq)
+
+    # -- what gateways say of themselves ---------------------------------------------------
+
+    def _report(self, report: gateways.Report) -> None:
+        """`state`, `birth` and `health`."""
+        with transaction(self.engine) as session:
+            known = gateways.record_report(session, report, self.clock.now())
+            marks = watermarks.of_gateway(session, report.site, report.gateway)
+        if not known:
+            self.counters.add("reports_of_unknown_gateways")
+            return
+        if report.kind == "birth":  # tell it what it may free from its spool
+            for mark in marks:
+                if mark.epoch == report.body.get("epoch"):
+                    self.acks.publish_ack(mark.site, mark.gateway, mark.lane, mark.epoch, mark.seq)
+        else:
+            self._own_figures(report)
+
+    def _own_figures(self, report: gateways.Report) -> None:
+        now_ns = self.clock.now_ns()
+        batch = gateways.gateway_samples(report, self.catalog, now_ns)
+        with self._lock:
+            self.store.write(batch)
+            if report.kind == "health":
+                self.silence.health(
+                    report.gateway, now_ns, gateways.spool_rows(report), now_ns=now_ns
+                )
+            self._pending += self.rules.update(batch)
+            with transaction(self.engine) as session:
+                self._follow(session, self.clock.now())
+            self._committed()
+        self.live.publish(batch)
+
+    # -- what cannot be understood ---------------------------------------------------------
+
+    def set_aside(self, received: Received, problem: BadPayloadError) -> None:
+        """Keeps a bad message with its reason, and counts its place in the stream as done, so that the
+        gateway sends what comes after it."""
+        log.warning(
+            "message set aside", topic=received.topic, reason=problem.reason, detail=problem.detail
+        )
+        self.counters.add("messages_quarantined")
+        now = self.clock.now()
+        empty = hollow(received.topic, received.payload)
+        with transaction(self.engine) as session:
+            quarantine.quarantine(session, received.topic, received.payload, problem, now)
+        if empty is not None:
+            self._samples(empty)
+
+    # -- the clock -------------------------------------------------------------------------
+
+    def tick(self, connected_since_ns: int | None) -> None:
+        """What the passing of time alone makes true: silence, repairs that have stayed healthy, work due."""
+        with self._lock:
+            if connected_since_ns is not None:
+                self._pending += self.silence.check(self.clock.now_ns(), connected_since_ns)
+            with transaction(self.engine) as session:
+                now = self.clock.now()
+                self._follow(session, now)
+                judged = workorders.verify(session, now, self.verify_after_s)
+            self._committed()
+        with transaction(self.engine) as session:
+            opened = maintenance.tick(session, self.plans, now, self._meter)
+            for occurrence in opened:
+                self._tell_of_maintenance(session, occurrence, now)
+        if judged or opened:
+            self.live.changed("orders")
+
+    def _meter(self, asset: str, point: str) -> float | None:
+        """The last reading of a counter, for plans that fall due by use."""
+        series = self.catalog.lookup(asset, point)
+        newest = self.store.latest([series]) if series is not None else Batch.empty()
+        return float(newest.value[0]) if len(newest) and newest.quality[0] == GOOD else None
+
+    def _tell_of_maintenance(
+        self, session: Session, occurrence: maintenance.OpenedOccurrence, now: datetime
+    ) -> None:
+        plan = next(plan for plan in self.plans if plan.id == occurrence.template)
+        outbox.enqueue(
+            session,
+            self.channels,
+            event="work_order.opened",
+            key=f"work_order.opened:{occurrence.work_order_id}:{occurrence.occurrence_id}",
+            subject=outbox.order_subject("opened", occurrence.asset, plan.label, plan.priority),
+            body={
+                "work_order": occurrence.work_order_id,
+                "asset": occurrence.asset,
+                "plan": plan.id,
+                "due_on": occurrence.due_on.isoformat(),
+            },
+            now=now,
+        )
+
+    # -- restart ---------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Writes the state of detectors, rules and silence watch into the core store."""
+        with self._lock:
+            if self._pending:
+                return  # not committed yet: a restart must conclude it again
+            with transaction(self.engine) as session:
+                for name, part in self._stateful():
+                    save_snapshot(
+                        session, name, part.config_hash, self.clock.now(), part.snapshot()
+                    )
+
+    def restore(self) -> None:
+        """Puts the last state back, then feeds it the samples that were stored after it."""
+        with transaction(self.engine) as session:
+            known = {
+                name
+                for name, part in self._stateful()
+                if (state := load_snapshot(session, name, part.config_hash)) is not None
+                and part.restore(state) is None
+            }
+            self._adopt(session)
+        if "detectors" not in known:
+            self._warm_up()
+        self._replay()
+
+    def _stateful(self) -> list[tuple[str, Detectors | RuleEngine | SilenceWatch]]:
+        return [("detectors", self.detectors), ("rules", self.rules), ("silence", self.silence)]
+
+    def _adopt(self, session: Session) -> None:
+        """Alerts that fire in the database fire here too; those that no rule watches any more end."""
+        live = [Firing(a.key, to_ns(a.since)) for a in alerts.live_alerts(session)]
+        orphans = set(self.rules.adopt(live)) & set(self.silence.adopt(live))
+        for alert_id in alerts.retire(session, orphans, self.clock.now()):
+            workorders.telemetry_recovered(session, alert_id=alert_id, at=self.clock.now())
+
+    def _warm_up(self) -> None:
+        """Detectors without a past learn from what the store holds; nothing is concluded from it."""
+        since = self.clock.now_ns() - int(WARM_UP.total_seconds()) * 10**9
+        for series in self._measured_by_asset().values():
+            self.detectors.update(self._stored(series, since))
+
+    def _replay(self) -> None:
+        replayed = 0
+        for asset, series in self._measured_by_asset().items():
+            since = self._seen_until(series)
+            if since is None:
+                continue
+            batch = self._stored(series, since)
+            replayed += len(batch)
+            self._conclude(batch, self.silence.gateway_of(asset))
+            with transaction(self.engine) as session:
+                self._follow(session, self.clock.now())
+            self._committed()
+        log.info("state restored", samples_replayed=replayed)
+
+    def _seen_until(self, series: Sequence[int]) -> int | None:
+        """The oldest of the last samples that the rules have seen of these series; None for none."""
+        last = [int(self.rules.last_at[s]) for s in series if s < len(self.rules.last_at)]
+        return min((at for at in last if at > 0), default=None)
+
+    def _stored(self, series: Sequence[int], since_ns: int) -> Batch:
+        end_ns = self.clock.now_ns() + int(AHEAD.total_seconds()) * 10**9
+        return self.store.read_many(series, since_ns, end_ns)
+
+    def _measured_by_asset(self) -> dict[str, list[int]]:
+        by_asset: dict[str, list[int]] = {}
+        for info in self.catalog.all():
+            if not info.derived:
+                by_asset.setdefault(info.asset, []).append(info.id)
+        return by_asset
+
+
+def run(
+    pipeline: Pipeline, take: Callable[[float], Received | None], stop: threading.Event
+) -> None:
+    """Processes messages until told to stop. A store that is away is waited for; nothing is skipped."""
+    while not stop.is_set():
+        received = take(0.2)
+        if received is not None:
+            _until_done(pipeline, received, stop)
+
+
+def _until_done(pipeline: Pipeline, received: Received, stop: threading.Event) -> None:
+    wait_s = 0.2
+    while not stop.is_set():
+        try:
+            _guarded(pipeline, received)
+            return
+        except AWAY as problem:
+            if wait_s == 0.2:
+                log.error("store away, waiting for it", problem=str(problem))
+            pipeline.counters.add("store_retries")
+        stop.wait(wait_s)
+        wait_s = min(wait_s * 2, 10.0)
+
+
+def _guarded(pipeline: Pipeline, received: Received) -> None:
+    """The supervisor of the queue: a message that breaks the code is set aside as well."""
+    try:
+        pipeline.process(received)
+    except AWAY:
+        raise
+    except Exception as problem:  # whatever it is, the messages behind it must go on
+        log.exception("message failed", topic=received.topic)
+        pipeline.counters.add("messages_failed")
+        pipeline.set_aside(received, BadPayloadError("failed", repr(problem)[:200]))
+        received.ack()
