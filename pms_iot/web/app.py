@@ -12,10 +12,34 @@ from pms_iot.web import static_files
 from pms_iot.web.deps import WebDeps
 from pms_iot.web.i18n import N_
 from pms_iot.web.render import page
-from pms_iot.web.routes import api, health, login, overview
+from pms_iot.web.routes import (
+    admin,
+    alerts,
+    api,
+    asset,
+    health,
+    login,
+    maintenance,
+    orders,
+    overview,
+    technician,
+)
 from pms_iot.web.security import Guard
 from pms_iot.web.visit import ForbiddenError, LogInFirstError, visit_of
 
+_PAGES = (
+    login,
+    overview,
+    asset,
+    alerts,
+    orders,
+    technician,
+    maintenance,
+    admin,
+    api,
+    health,
+    static_files,
+)
 MAX_BODY_BYTES = 25 * 1024 * 1024  # a photo of a phone, as taken
 
 
@@ -23,7 +47,7 @@ def create_app(deps: WebDeps) -> FastAPI:
     """The pages and the API over these parts; holds no state of its own."""
     app = FastAPI(title="pms_iot", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.deps = deps
-    for module in (login, overview, api, health, static_files):
+    for module in _PAGES:
         app.include_router(module.router)
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     app.add_middleware(Guard, https_only=deps.settings.web.secure_cookies)
@@ -73,4 +97,4 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _refusal(request: Request, status: int, message: str) -> Response:
     if not _wants_page(request):
         return JSONResponse({"detail": message}, status)
-    return page(visit_of(request), "error.html", status=status, code=status, message=message)
+    return page(visit_of(request), "error.html", status_code=status, code=status, message=message)

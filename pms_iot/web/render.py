@@ -11,6 +11,7 @@ from jinja2.runtime import Context
 from pms_iot.web import formats, words
 from pms_iot.web.i18n import LANGUAGES
 from pms_iot.web.static_files import static_url
+from pms_iot.web.status import is_overdue
 from pms_iot.web.visit import Visit
 
 
@@ -42,31 +43,36 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.globals.update(
-        _=_say,
-        name=_name,
-        duration=_duration,
-        age=_age,
-        static=static_url,
-        words=words,
-        languages=LANGUAGES,
-    )
-    env.filters.update(
-        local=formats.local, local_seconds=formats.local_seconds, number=formats.number
-    )
+    functions: dict[str, Any] = {
+        "_": _say,
+        "name": _name,
+        "duration": _duration,
+        "age": _age,
+        "static": static_url,
+        "is_overdue": is_overdue,
+        "words": words,
+        "languages": LANGUAGES,
+    }
+    env.globals.update(functions)
+    filters: dict[str, Any] = {
+        "local": formats.local,
+        "local_seconds": formats.local_seconds,
+        "number": formats.number,
+    }
+    env.filters.update(filters)
     return env
 
 
 ENVIRONMENT = _environment()
 
 
-def page(visit: Visit, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+def page(visit: Visit, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
     """A page in the reader's language."""
     zone = context.pop("zone", None)
     text = ENVIRONMENT.get_template(template).render(
         visit=visit, now=visit.now, zone=zone, zone_name=_zone_name(zone, visit.now), **context
     )
-    return HTMLResponse(text, status, {"Content-Language": visit.language})
+    return HTMLResponse(text, status_code, {"Content-Language": visit.language})
 
 
 def _zone_name(zone: str | None, now: datetime) -> str:

@@ -13,9 +13,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.assets.points import PointDef
 from pms_iot.kernel.auth import account_of
 from pms_iot.kernel.db import transaction
-from pms_iot.kernel.errors import PmsError
+from pms_iot.kernel.errors import NotFoundError, PmsError
 from pms_iot.kernel.text import Text
 from pms_iot.kernel.users import Account, Role
 from pms_iot.web.deps import WebDeps
@@ -78,13 +79,31 @@ class Visit:
         """`5 min ago`."""
         return self.say(N_("{age} ago"), age=duration(self.now - at, self.language))
 
+    def series(self, asset: str, point: str) -> SeriesInfo:
+        """Raises NotFoundError for a point that the register does not know."""
+        number = self.deps.catalog.lookup(asset, point)
+        if number is None:
+            raise NotFoundError("series", f"{asset}/{point}")
+        return self.deps.catalog.info(number)
+
+    def points_of(self, asset: str) -> dict[str, int]:
+        return self.deps.catalog.of_asset(asset)
+
     def names_of(self, info: SeriesInfo) -> dict[str, str]:
         """Code -> word of a point whose values are not quantities; empty for one whose values are."""
-        if info.type == "bool":
-            return {"0": self.say(N_("No")), "1": self.say(N_("Yes"))}
         pack = self.deps.packs.get(info.kind)
         point = pack.points.get(info.point) if pack else None
-        return {str(code): self.text(word) for code, word in point.values.items()} if point else {}
+        return self.words_of(point) if point else {}
+
+    def words_of(self, point: PointDef) -> dict[str, str]:
+        """As `names_of`, for a point of a rule pack."""
+        if point.type == "bool":
+            return {"0": self.say(N_("No")), "1": self.say(N_("Yes"))}
+        return {str(code): self.text(word) for code, word in point.values.items()}
+
+    def coded(self, point: PointDef, value: float) -> str:
+        """The word for a coded value; empty if it is a quantity or an unknown code."""
+        return self.words_of(point).get(str(int(value)), "") if value == int(value) else ""
 
     def shown(self, info: SeriesInfo, value: float | None) -> str:
         """A value as people read it, without its unit."""

@@ -65,3 +65,51 @@ DOCUMENT = {
     "warranty": N_("Warranty"),
     "drawing": N_("Drawing"),
 }
+ALERT_EVENT = {
+    "fired": N_("Fired"),
+    "resolved": N_("Cleared"),
+    "acknowledged": N_("Acknowledged"),
+    "shelved": N_("Shelved"),
+    "unshelved": N_("Taken off the shelf"),
+    "suppressed": N_("Suppressed"),
+    "work_order": N_("Joined to"),
+}
+ORDER_EVENT = {
+    "open": N_("Opened"),
+    "assign": N_("Assigned"),
+    "take": N_("Taken"),
+    "start": N_("Started"),
+    "wait_parts": N_("Waiting for parts"),
+    "wait_access": N_("Waiting for access"),
+    "resume": N_("Resumed"),
+    "finish": N_("Finished"),
+    "close": N_("Closed"),
+    "reopen": N_("Reopened"),
+    "cancel": N_("Cancelled"),
+    "alert": N_("Alarm joined"),
+    "recovered": N_("Telemetry recovered"),
+    "escalated": N_("Priority raised"),
+    "note": N_("Note"),
+    "photo": N_("Photo"),
+    "check": N_("Checklist"),
+    "carried": N_("Also due"),
+}
+SKILL = {
+    "lift_mechanic": N_("Lift mechanic"),
+    "mechanic": N_("Mechanic"),
+    "electrician": N_("Electrician"),
+    "fire_operator": N_("Fire control operator"),
+    "tank_cleaner": N_("Tank cleaner"),
+    "water_lab": N_("Water laboratory"),
+}
+SPAN = {"1h": N_("1 h"), "6h": N_("6 h"), "24h": N_("24 h"), "7d": N_("7 d"), "30d": N_("30 d")}
+QUALITY = {192: N_("Good"), 64: N_("Uncertain"), 0: N_("Bad")}
+TRIGGER = {"calendar": N_("by calendar"), "meter": N_("by meter")}
+COLUMN = {
+    "new": N_("New"),
+    "assigned": N_("Assigned"),
+    "in_progress": N_("In progress"),
+    "waiting": N_("Waiting"),
+    "done": N_("Done, being verified"),
+    "ended": N_("Ended, last 7 days"),
+}

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterable
+from itertools import pairwise
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
@@ -71,7 +72,7 @@ def join(
     }
     times = set[int]().union(*columns.values())
     starts = main.at.tolist()
-    gaps = (before + 1 for before, after in zip(starts, starts[1:], strict=False) if after - before > gap_ns)  # fmt: skip
+    gaps = (before + 1 for before, after in pairwise(starts) if after - before > gap_ns)  # fmt: skip
     axis = sorted(times.union(gaps))
     joined: dict[str, list[float | None]] = {
         name: [column.get(at) for at in axis] for name, column in columns.items()

@@ -9,6 +9,7 @@ from pms_iot.kernel.auth import account_of, log_in, log_out, refused_until
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.users import Account, Role
 from pms_iot.web.i18n import LANGUAGES, N_
+from pms_iot.web.paths import local_path
 from pms_iot.web.render import page
 from pms_iot.web.visit import LANGUAGE_COOKIE, SESSION_COOKIE, Anyone, Visit
 
@@ -41,7 +42,7 @@ def login(
     if token is None or account is None:
         problem = _REFUSED if refused else _WRONG
         status = 429 if refused else 401
-        return page(visit, "login.html", status=status, next=back, problem=problem)
+        return page(visit, "login.html", status_code=status, next=back, problem=problem)
     if back == "/":
         back = home_of(account.role)
     response = RedirectResponse(back, 303)
@@ -81,12 +82,6 @@ def _remember(visit: Visit, account: Account, language: str) -> None:
         if row is not None:
             row.language = language
             session.add(row)
-
-
-def local_path(target: str) -> str:
-    """The target if it is a path of this site, else the start page: no log-in leads to a foreign site."""
-    is_local = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if is_local and target.isprintable() else "/"
 
 
 def home_of(role: Role) -> str:

@@ -96,7 +96,8 @@
   if ("SharedWorker" in window) listenThroughWorker(); else listenAlone();
   setInterval(showAges, 1000);
   document.addEventListener("htmx:after:swap", showValues);
-  document.addEventListener("change", (event) => { // filters apply at once; their button serves those without scripts
-    if (event.target.closest("form.filters")) event.target.form.requestSubmit();
+  document.documentElement.classList.add("js"); // hides the buttons that serve readers without scripts
+  document.addEventListener("change", (event) => { // filters and ticks apply at once
+    if (event.target.form?.hasAttribute("data-auto")) event.target.form.requestSubmit();
   });
 })();

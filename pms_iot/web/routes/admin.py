@@ -1,0 +1,76 @@
+"""What a manager must know of the system itself: nothing is lost silently."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Response
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from pms_iot.assets.tables import Asset, Gateway, Site
+from pms_iot.kernel.db import transaction
+from pms_iot.kernel.users import Account
+from pms_iot.notify.tables import OutboxMessage
+from pms_iot.telemetry.tables import QuarantinedMessage, UnknownPoint, Watermark
+from pms_iot.web.render import page
+from pms_iot.web.routes.health import what_is_not_ready
+from pms_iot.web.visit import Managing
+from pms_iot.workorders.tables import Certificate, Technician
+
+router = APIRouter()
+LISTED = 50
+
+
+@router.get("/admin")
+def admin(visit: Managing) -> Response:
+    with transaction(visit.deps.engine) as session:
+        gateways = _gateways(session)
+        context: dict[str, Any] = {
+            "unknown": _newest(session, UnknownPoint, UnknownPoint.last_seen_at),
+            "quarantined": _newest(session, QuarantinedMessage, QuarantinedMessage.received_at),
+            "outbox": _undelivered(session),
+            "streams": _newest(session, Watermark, Watermark.updated_at),
+            "accounts": session.exec(select(Account).order_by(Account.username)).all(),
+            "technicians": session.exec(select(Technician).order_by(Technician.name)).all(),
+            "certificates": session.exec(select(Certificate)).all(),
+            "totals": {
+                "unknown": _count(session, UnknownPoint),
+                "quarantined": _count(session, QuarantinedMessage),
+            },
+        }
+        zone = session.exec(select(Site.timezone).order_by(col(Site.id))).first()
+    return page(
+        visit,
+        "admin.html",
+        gateways=gateways,
+        counters=dict(visit.deps.counters()),
+        not_ready=what_is_not_ready(visit.deps),
+        zone=zone or "Asia/Shanghai",
+        **context,
+    )
+
+
+def _gateways(session: Session) -> Sequence[tuple[Gateway, Asset, Site]]:
+    query = (
+        select(Gateway, Asset, Site)
+        .join(Asset, col(Gateway.asset_id) == col(Asset.id))
+        .join(Site, col(Gateway.site_id) == col(Site.id))
+        .order_by(Site.code, Gateway.code)
+    )
+    return session.exec(query).all()
+
+
+def _newest(session: Session, table: type, column: object) -> Sequence[object]:
+    return session.exec(select(table).order_by(col(column).desc()).limit(LISTED)).all()
+
+
+def _count(session: Session, table: type) -> int:
+    return session.exec(select(func.count()).select_from(table)).one()
+
+
+def _undelivered(session: Session) -> Sequence[OutboxMessage]:
+    """Messages that failed at least once and have not arrived; `next_try_at` None = given up."""
+    query = select(OutboxMessage).where(
+        col(OutboxMessage.sent_at).is_(None), OutboxMessage.attempts > 0
+    )
+    return session.exec(query.order_by(col(OutboxMessage.created_at).desc()).limit(LISTED)).all()

@@ -1,0 +1,103 @@
+"""The maintenance calendar."""
+
+import calendar as months
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Response
+from fastapi.responses import RedirectResponse
+from sqlmodel import col, select
+
+from pms_iot.assets.tables import Asset, Site
+from pms_iot.kernel.db import transaction
+from pms_iot.kernel.errors import IllegalMoveError
+from pms_iot.maintenance import service
+from pms_iot.maintenance.forecast import CalendarEntry, calendar
+from pms_iot.web.formats import local_date
+from pms_iot.web.i18n import N_
+from pms_iot.web.paths import local_path
+from pms_iot.web.plans import plan_labels, templates
+from pms_iot.web.render import page
+from pms_iot.web.visit import Looking, Managing, Visit
+from pms_iot.workorders.service import EvidenceRefusedError
+
+router = APIRouter()
+LOOK_BACK = timedelta(days=366)
+_IN_WORK = N_("Its work order is already in work or has ended; cancel or finish it there.")
+_NO_REASON = N_("Give a reason.")
+
+
+@router.get("/pm")
+def month_page(visit: Looking, month: str = "", asset: str = "") -> Response:
+    return _month_page(visit, month, asset)
+
+
+def _month_page(
+    visit: Visit, month: str, asset: str, *, status: int = 200, problem: str | None = None
+) -> Response:
+    with transaction(visit.deps.engine) as session:
+        zone = session.exec(select(Site.timezone).order_by(col(Site.id))).first()
+        today = local_date(visit.now, zone or "Asia/Shanghai")
+        first = _first_of(month, today)
+        weeks = months.Calendar().monthdatescalendar(first.year, first.month)
+        start, end = weeks[0][0], weeks[-1][-1] + timedelta(days=1)
+        plans = templates(visit.deps)
+        shown = _of(calendar(session, start, end, plans), asset)
+        earlier = _of(calendar(session, today - LOOK_BACK, today + timedelta(days=1)), asset)
+        assets = session.exec(select(Asset).order_by(Asset.code)).all()
+    return page(
+        visit,
+        "maintenance.html",
+        status_code=status,
+        problem=problem,
+        weeks=weeks,
+        by_day=_by_day(shown),
+        first=first,
+        before=(first - timedelta(days=1)).replace(day=1),
+        after=(first + timedelta(days=32)).replace(day=1),
+        today=today,
+        open_now=[entry for entry in earlier if entry.state == "open"],
+        assets={row.code: row for row in assets},
+        asset=asset,
+        plan_labels=plan_labels(visit),
+        zone=zone,
+    )
+
+
+def _of(entries: Sequence[CalendarEntry], asset: str) -> list[CalendarEntry]:
+    return [entry for entry in entries if asset in ("", entry.asset)]
+
+
+def _first_of(month: str, today: date) -> date:
+    """`2026-11` as a date; this month for anything else."""
+    try:
+        return date.fromisoformat(f"{month}-01")
+    except ValueError:
+        return today.replace(day=1)
+
+
+def _by_day(entries: Sequence[CalendarEntry]) -> Mapping[date, list[CalendarEntry]]:
+    days: dict[date, list[CalendarEntry]] = defaultdict(list)
+    for entry in entries:
+        days[entry.due_on].append(entry)
+    return days
+
+
+@router.post("/pm/{occurrence_id}/skip")
+def skip(
+    visit: Managing,
+    occurrence_id: int,
+    reason: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/pm",
+) -> Response:
+    try:
+        with transaction(visit.deps.engine) as session:
+            service.skip(session, occurrence_id, visit.who, reason, at=visit.now)
+    except IllegalMoveError:
+        return _month_page(visit, "", "", status=409, problem=visit.say(_IN_WORK))
+    except EvidenceRefusedError:
+        return _month_page(visit, "", "", status=422, problem=visit.say(_NO_REASON))
+    visit.deps.live.changed("orders")
+    return RedirectResponse(local_path(next), 303)

@@ -1,0 +1,136 @@
+// History charts: mean line, minimum-maximum band, expected band, limit and marked interval.
+"use strict";
+(() => {
+  const language = document.documentElement.lang;
+
+  function colours() {
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    return dark
+      ? { ink: "#c3ccd5", grid: "#2c3640", line: "#7db7e8", range: "rgba(125,183,232,.25)", band: "rgba(160,170,180,.22)", mark: "rgba(255,138,143,.18)", limit: "#ff8a8f" }
+      : { ink: "#4a545e", grid: "#e3e6e9", line: "#1c5f96", range: "rgba(28,95,150,.22)", band: "rgba(90,101,112,.16)", mark: "rgba(179,18,29,.12)", limit: "#b3121d" };
+  }
+
+  function clockIn(zone, options) {
+    const format = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, hourCycle: "h23", ...options });
+    return (seconds) => format.format(new Date(seconds * 1000));
+  }
+
+  function timeAxis(zone) { // 24 h in the site's zone; uPlot's own labels are American
+    const day = clockIn(zone, { month: "2-digit", day: "2-digit" });
+    const minute = clockIn(zone, { hour: "2-digit", minute: "2-digit" });
+    const second = clockIn(zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    return (_plot, splits, _axis, _space, step) => splits.map((at) => {
+      if (step >= 86400) return day(at);
+      if (minute(at) === "00:00") return day(at);
+      return step >= 60 ? minute(at) : second(at);
+    });
+  }
+
+  function say(value, names) {
+    if (value === null || value === undefined) return "–";
+    if (names[String(value)] !== undefined) return names[String(value)];
+    return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  }
+
+  function marks(figure, colour) {
+    const from = Number(figure.dataset.markFrom) / 1000, to = Number(figure.dataset.markTo) / 1000;
+    const limit = figure.dataset.limitLine === undefined ? null : Number(figure.dataset.limitLine);
+    return (plot) => {
+      const { ctx, bbox } = plot;
+      ctx.save();
+      if (from) {
+        const left = Math.max(bbox.left, plot.valToPos(from, "x", true));
+        const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, "x", true));
+        ctx.fillStyle = colour.mark;
+        ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
+      }
+      if (limit !== null) {
+        const y = Math.round(plot.valToPos(limit, "y", true)) + 0.5;
+        if (y >= bbox.top && y <= bbox.top + bbox.height) {
+          ctx.strokeStyle = ctx.fillStyle = colour.limit;
+          ctx.setLineDash([6, 4]);
+          ctx.beginPath(); ctx.moveTo(bbox.left, y); ctx.lineTo(bbox.left + bbox.width, y); ctx.stroke();
+          ctx.font = `${11 * devicePixelRatio}px sans-serif`;
+          ctx.textAlign = "left"; ctx.textBaseline = "bottom";
+          ctx.fillText(`${figure.dataset.limitWord} ${limit}`, bbox.left + 6, y - 2);
+        }
+      }
+      ctx.restore();
+    };
+  }
+
+  function range(figure, coded) { // the limit belongs into the picture, with a little room around everything
+    const limit = figure.dataset.limitLine === undefined ? null : Number(figure.dataset.limitLine);
+    return (_plot, low, high) => {
+      if (low === null) return [0, 1];
+      let [from, to] = limit === null ? [low, high] : [Math.min(low, limit), Math.max(high, limit)];
+      if (coded) return [Math.min(from, 0) - 0.2, Math.max(to, 1) + 0.2];
+      const room = (to - from) * 0.08 || Math.abs(to) * 0.05 || 1;
+      return [from - room, to + room];
+    };
+  }
+
+  function options(figure, data, names, colour) {
+    const zone = figure.dataset.zone;
+    const coded = Object.keys(names).length > 0;
+    const stepped = coded ? uPlot.paths.stepped({ align: 1 }) : undefined;
+    const hidden = { stroke: "transparent", width: 0, points: { show: false }, paths: stepped };
+    const readout = figure.querySelector(".readout");
+    const stamp = clockIn(zone, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    const ink = { stroke: colour.ink, grid: { stroke: colour.grid, width: 1 }, ticks: { stroke: colour.grid, width: 1 } };
+    const widest = Math.max(0, ...Object.values(names).map((word) => word.length));
+    return {
+      width: figure.querySelector(".plot").clientWidth,
+      height: Math.max(200, Math.min(320, Math.round(innerHeight * 0.38))),
+      tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
+      legend: { show: false },
+      cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+      scales: { x: { range: [data.start, data.end] }, y: { range: range(figure, coded) } },
+      axes: [
+        { ...ink, values: timeAxis(zone), space: 56 },
+        { ...ink, size: coded ? Math.min(140, 24 + widest * (language.startsWith("zh") ? 13 : 7)) : 58,
+          splits: coded ? () => Object.keys(names).map(Number) : undefined,
+          values: (_plot, splits) => splits.map((value) => say(value, names)) },
+      ],
+      series: [
+        {},
+        { ...hidden, spanGaps: true }, { ...hidden, spanGaps: true }, // expected band: high, low
+        hidden, hidden, // range: high, low
+        { stroke: colour.line, width: 1.75, points: { show: data.at.length < 60 }, paths: stepped },
+      ],
+      bands: [{ series: [1, 2], fill: colour.band }, ...(coded ? [] : [{ series: [3, 4], fill: colour.range }])],
+      hooks: {
+        drawClear: [marks(figure, colour)],
+        setCursor: [(plot) => {
+          const i = plot.cursor.idx;
+          if (i === null || i === undefined) { readout.textContent = ""; return; }
+          const [high, low, top, bottom, mean] = [1, 2, 3, 4, 5].map((n) => plot.data[n][i]);
+          const unit = figure.dataset.unit ? ` ${figure.dataset.unit}` : "";
+          const span = top !== bottom && !coded ? ` (${say(bottom, names)} … ${say(top, names)})` : "";
+          const band = high !== null && low !== null && high !== undefined ? ` · ${figure.dataset.band} ${say(low, names)} … ${say(high, names)}` : "";
+          readout.textContent = `${stamp(plot.data[0][i])}  ${figure.dataset.label}: ${say(mean, names)}${unit}${span}${band}`;
+        }],
+      },
+    };
+  }
+
+  async function draw(figure) {
+    const holder = figure.querySelector(".plot"), readout = figure.querySelector(".readout");
+    const buckets = Math.max(50, Math.min(1000, Math.round(holder.clientWidth)));
+    const query = new URLSearchParams({ start: figure.dataset.start, end: figure.dataset.end, buckets });
+    const answer = await fetch(`${figure.dataset.url}?${query}`);
+    if (!answer.ok) { readout.textContent = figure.dataset.failed; figure.dataset.drawn = "failed"; return; }
+    const data = await answer.json();
+    if (!data.at.length) { readout.textContent = figure.dataset.empty; figure.dataset.drawn = "empty"; return; }
+    const names = JSON.parse(figure.dataset.names || "{}");
+    const columns = [data.at, data.hi, data.lo, data.high, data.low, data.mean];
+    const plot = new uPlot(options(figure, data, names, colours()), columns, holder);
+    figure.dataset.drawn = "yes";
+    new ResizeObserver(() => {
+      if (holder.clientWidth && holder.clientWidth !== plot.width) plot.setSize({ width: holder.clientWidth, height: plot.height });
+    }).observe(figure);
+    return plot;
+  }
+
+  for (const figure of document.querySelectorAll("figure.chart")) draw(figure);
+})();

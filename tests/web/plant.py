@@ -1,0 +1,259 @@
+"""A site with two lifts, pumps and a fire panel, made through the real services and stores.
+
+`python -m tests.web.plant PORT` serves it with a little traffic, to look at by hand; the log-ins are
+manager, wang, li and viewer, the password of each is `password of <name>`.
+"""
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from sqlmodel import Session, select
+
+from pms_iot.alerts import service as alerts
+from pms_iot.alerts.transition import Transition, alert_key
+from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.assets.register import apply_site, load_site
+from pms_iot.assets.tables import Asset, Gateway
+from pms_iot.kernel.auth import create_account, set_password
+from pms_iot.kernel.clock import Clock, ManualClock, to_ns
+from pms_iot.kernel.db import open_engine, transaction
+from pms_iot.kernel.migrations import upgrade
+from pms_iot.kernel.users import Account, Role
+from pms_iot.maintenance.plans import sync_plans
+from pms_iot.maintenance.service import tick
+from pms_iot.notify.tables import OutboxMessage
+from pms_iot.rulepacks import RulePack, load_packs, rules_root
+from pms_iot.settings import Settings
+from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.tables import QuarantinedMessage, UnknownPoint, Watermark
+from pms_iot.web import LiveFeed, WebDeps, create_app
+from pms_iot.workorders import service as workorders
+from pms_iot.workorders.technicians import apply_technicians
+
+NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)  # 14:30 at the site
+SITE = Path(__file__).with_name("site.yaml")
+SKILLS_OF_KIND = ("elevator", "booster_set", "fire_pump", "drainage_pump", "fire_panel")
+
+
+def password_of(name: str) -> str:
+    return f"password of {name}"
+
+
+@dataclass(frozen=True)
+class Plant:
+    """The parts that a test pokes at, and the application over them."""
+
+    deps: WebDeps
+    app: FastAPI
+    packs: Mapping[str, RulePack]
+
+    def series(self, asset: str, point: str) -> int:
+        found = self.deps.catalog.lookup(asset, point)
+        assert found is not None, f"{asset}/{point}"
+        return found
+
+    def arrive(self, asset: str, values: Mapping[str, float], at: datetime) -> Batch:
+        """Samples come in: into the store and to whoever watches."""
+        numbers = [self.series(asset, point) for point in values]
+        batch = Batch.of(numbers, [to_ns(at)] * len(numbers), list(values.values()))
+        self.deps.store.write(batch)
+        self.deps.live.publish(batch)
+        return batch
+
+    def fire(self, asset: str, rule: str, at: datetime, *, limit: float | None, **why: Any) -> int:
+        """A rule fires: the alert, and its work order as the pipeline would open it."""
+        with transaction(self.deps.engine) as session:
+            return fire(session, self, asset, rule, at, limit=limit, **why)
+
+    def clear(self, alert_id: int, asset: str, rule: str, at: datetime) -> None:
+        with transaction(self.deps.engine) as session:
+            transition = _transition(session, self, "resolved", asset, rule, at, None, {})
+            alerts.record(session, [transition], at)
+            workorders.telemetry_recovered(session, alert_id=alert_id, at=at)
+
+
+def build(folder: Path, clock: Clock | None = None) -> Plant:
+    """The plant with its register, people and plans; no samples, no alerts."""
+    clock = clock or ManualClock(NOW)
+    engine = open_engine(f"sqlite:///{folder / 'core.db'}")
+    upgrade(engine)
+    packs = load_packs(rules_root())
+    site = load_site(SITE, packs)
+    with transaction(engine) as session:
+        points = {kind: list(pack.points.values()) for kind, pack in packs.items()}
+        apply_site(session, site, points, clock.now())
+        apply_technicians(session, site.technicians, clock.now())
+        _people(session, clock.now())
+    settings = Settings(data_dir=folder)
+    store = EmbeddedStore(folder / "samples.db")
+    deps = WebDeps(engine, store, SeriesCatalog(engine), packs, clock, settings, LiveFeed())
+    return Plant(deps, create_app(deps), packs)
+
+
+def _people(session: Session, now: datetime) -> None:
+    for name, role in (("manager", Role.MANAGER), ("viewer", Role.VIEWER)):
+        create_account(
+            session, username=name, password=password_of(name), role=role, now=now,
+            display_name={"manager": "赵经理", "viewer": "值班员"}[name],
+        )  # fmt: skip
+    for account in session.exec(select(Account).where(Account.role == Role.TECHNICIAN)):
+        set_password(session, account, password_of(account.username))
+
+
+def fire(
+    session: Session,
+    plant: Plant,
+    asset: str,
+    rule: str,
+    at: datetime,
+    *,
+    limit: float | None,
+    **why: Any,
+) -> int:
+    transition = _transition(session, plant, "fired", asset, rule, at, limit, why)
+    (change,) = alerts.record(session, [transition], at)
+    assert change.alert.id is not None
+    outcome = workorders.raise_fault(
+        session,
+        alert_id=change.alert.id,
+        asset_id=transition.asset_id,
+        asset_code=asset,
+        rule_id=rule,
+        label=transition.rule.label,
+        severity=transition.rule.severity,
+        safety=transition.rule.safety,
+        link=transition.rule.silent_for_s is not None,
+        skill=transition.rule.skill,
+        at=at,
+    )
+    alerts.attach_order(session, change.alert, outcome.order_id, outcome.verdict, at)
+    return change.alert.id
+
+
+def _transition(
+    session: Session,
+    plant: Plant,
+    kind: Any,
+    asset: str,
+    rule_id: str,
+    at: datetime,
+    limit: float | None,
+    why: Mapping[str, Any],
+) -> Transition:
+    row = session.exec(select(Asset).where(Asset.code == asset)).one()
+    rule = next(rule for rule in plant.packs[row.kind].rules if rule.id == rule_id)
+    point = rule.points[0] if rule.points else ""
+    said = {"template": "above", "point": point, "value": why.get("value"), "limit": limit, "for_s": rule.for_s}  # fmt: skip
+    return Transition(
+        kind=kind,
+        key=alert_key(rule.id, asset, point),
+        rule=rule,
+        asset=asset,
+        asset_id=row.id or 0,
+        series=plant.deps.catalog.lookup(asset, point),
+        at_ns=to_ns(at),
+        since_ns=to_ns(at - timedelta(seconds=rule.for_s)),
+        value=why.get("value"),
+        limit=limit,
+        why={**said, **why},
+    )
+
+
+def fill(plant: Plant) -> None:
+    """A day of samples, alerts of every severity, orders in every state, plans with due dates."""
+    now = plant.deps.clock.now()
+    plant.deps.store.write(_history(plant, now))
+    for asset in ("EL-01", "BP-01", "FP-01", "DP-01", "FA-01"):
+        values = dict.fromkeys(plant.deps.catalog.of_asset(asset), 0.0)
+        plant.arrive(asset, {p: v for p, v in values.items() if "." not in p}, now - timedelta(seconds=4))  # fmt: skip
+    plant.arrive("EL-01", {"motor_temp": 86.4, "floor": 12, "mode": 1, "load": 34.2, "run": 1}, now)
+    plant.arrive("BP-01", {"outlet_p": 0.421, "set_p": 0.45, "inlet_p": 0.182, "tank_level": 2.31}, now)  # fmt: skip
+    plant.arrive("EL-02", {"floor": 3, "mode": 1}, now - timedelta(hours=5))
+    _alerts(plant, now)
+    with transaction(plant.deps.engine) as session:
+        _plans(session, plant, now)
+        _system(session, now)
+
+
+def _history(plant: Plant, now: datetime) -> Batch:
+    """24 h of motor temperature that leaves its expected band, one sample in ten seconds, with a gap."""
+    at = to_ns(now) - np.arange(8640, 0, -1) * 10_000_000_000
+    hour = np.arange(8640) / 360
+    normal = 52 + 8 * np.sin((hour - 6) / 24 * 2 * math.pi)
+    noise = np.random.default_rng(7).normal(0, 0.8, 8640)
+    heat = np.where(hour > 22, (hour - 22) * 14, 0)
+    parts = {
+        "motor_temp": normal + noise + heat,
+        "motor_temp.lo": normal - 4,
+        "motor_temp.hi": normal + 4,
+        "motor_temp.anomaly": np.abs(noise + heat) / 0.8,
+    }
+    known = {point: values for point, values in parts.items() if plant.deps.catalog.lookup("EL-01", point)}  # fmt: skip
+    seen = (hour < 9) | (hour > 9.7)
+    return Batch.concat(
+        Batch.of(np.full(int(seen.sum()), plant.series("EL-01", point)), at[seen], values[seen])
+        for point, values in known.items()
+    )
+
+
+def _alerts(plant: Plant, now: datetime) -> None:
+    hours = [now - timedelta(hours=h) for h in range(60)]
+    for n in (50, 30):
+        past = plant.fire("EL-01", "elevator.motor_overheat", hours[n], limit=80, value=83.1, unit="°C")  # fmt: skip
+        plant.clear(past, "EL-01", "elevator.motor_overheat", hours[n - 1])
+    plant.fire("EL-01", "elevator.motor_overheat", now - timedelta(minutes=18), limit=80, value=84.6, unit="°C")  # fmt: skip
+    plant.fire("EL-01", "elevator.entrapment", now - timedelta(minutes=41), limit=None, template="equals", value=0.0)  # fmt: skip
+    plant.fire("EL-02", "elevator.silent", now - timedelta(hours=4, minutes=57), limit=None, template="silent", last_ns=to_ns(hours[5]), for_s=180.0)  # fmt: skip
+
+
+def _plans(session: Session, plant: Plant, now: datetime) -> None:
+    templates = [plan for pack in plant.packs.values() for plan in pack.plans]
+    assets = session.exec(select(Asset)).all()
+    done = date(2026, 11, 1)
+    last = {(asset.code, plan.id.partition(".")[2]): done for asset in assets for plan in templates if plan.kind == asset.kind}  # fmt: skip
+    sync_plans(session, templates, assets, now.date(), last)
+    tick(session, templates, now, lambda _asset, _point: None)
+
+
+def _system(session: Session, now: datetime) -> None:
+    gateway = session.exec(select(Gateway)).one()
+    gateway.state, gateway.last_seen_at = "online", now - timedelta(seconds=3)
+    gateway.birth = {"version": "0.1.0"}
+    gateway.health = {"spool": {"rows": 1}, "devices": {"EL-01": {"ok": True}, "EL-02": {"ok": False}}}  # fmt: skip
+    session.add(gateway)
+    session.add(UnknownPoint(site="riverside", asset="EL-01", field="rope_tension", count=412, last_value=3.25, first_seen_at=now - timedelta(days=1), last_seen_at=now))  # fmt: skip
+    session.add(QuarantinedMessage(received_at=now, topic="pms/v1/riverside/gw-01/data", reason="header", detail="line 1: no seq", payload=b"#pms1 gw=gw-01"))  # fmt: skip
+    session.add(OutboxMessage(key="webhook:work_order.opened:1", channel="webhook", event="work_order.opened", subject={"zh": "新工单：电机过热", "en": "New work order: motor overheating"}, created_at=now, attempts=10, last_error="connection refused"))  # fmt: skip
+    session.add(Watermark(site="riverside", gateway="gw-01", lane="data", epoch="9f3a1c2b", seq=5120, batches=5120, samples=614400, duplicates=3, updated_at=now))  # fmt: skip
+
+
+def chatter(plant: Plant, stop: threading.Event, gap_s: float = 1.0) -> None:
+    """Live values until told to stop, for looking by hand."""
+    n = 0
+    while not stop.wait(gap_s):
+        n += 1
+        now = plant.deps.clock.now()
+        plant.arrive("EL-01", {"motor_temp": 86 + math.sin(n / 5), "floor": n % 18, "load": 30 + n % 7}, now)  # fmt: skip
+
+
+if __name__ == "__main__":
+    import sys
+    import tempfile
+
+    import uvicorn
+
+    from pms_iot.kernel.clock import ScaledClock, SystemClock
+
+    with tempfile.TemporaryDirectory() as folder:
+        plant = build(Path(folder), ScaledClock(SystemClock().now_ns(), to_ns(NOW), 1.0))
+        fill(plant)
+        threading.Thread(target=chatter, args=(plant, threading.Event()), daemon=True).start()
+        uvicorn.run(plant.app, port=int(sys.argv[1]), log_level="warning", timeout_graceful_shutdown=2)  # fmt: skip
