@@ -73,7 +73,7 @@ def move(status: Status | str, verb: Verb) -> Status:
     """The state after `verb`. Raises IllegalMoveError if the state does not allow it."""
     try:
         return MOVES[Status(status), verb]
-    except KeyError:
+    except (KeyError, ValueError):  # no such pair, no such state
         raise IllegalMoveError("work order", str(status), verb) from None
 
 

@@ -1,6 +1,6 @@
 """What people and the engine do with work orders. Each call is part of the caller's transaction.
 
-Every change grows the order's `version` and leaves a row in its history with who did it. Pass the
+A call that raises has changed nothing. Every change grows the order's `version` and leaves a row in its history with who did it. Pass the
 `version` that was shown to a person to have a change refused (StaleVersionError) if somebody else
 was faster.
 
@@ -41,7 +41,7 @@ from pms_iot.workorders.journal import (
     note_event,
     order_for_change,
 )
-from pms_iot.workorders.order import ENDED, OUTCOMES, Status
+from pms_iot.workorders.order import ENDED, OUTCOMES, Status, move
 from pms_iot.workorders.tables import ChecklistItem, Technician, WorkOrder, WorkOrderEvent
 
 __all__ = [
@@ -162,8 +162,9 @@ def assign(
 ) -> WorkOrder:
     """Gives the order to a technician, also one that is in work (a hand-over)."""
     order = order_for_change(session, order_id, version)
-    _hand_to(session, order, technician_id)
+    _require_technician(session, technician_id)
     make_move(session, order, "assign", actor, at, detail={"technician": technician_id})
+    order.technician_id = technician_id
     return _kept(session, order)
 
 
@@ -178,16 +179,16 @@ def take(
 ) -> WorkOrder:
     """A technician takes an order that nobody has. IllegalMoveError if somebody was faster."""
     order = order_for_change(session, order_id, version)
-    _hand_to(session, order, technician_id)
+    _require_technician(session, technician_id)
     make_move(session, order, "take", actor, at, detail={"technician": technician_id})
+    order.technician_id = technician_id
     return _kept(session, order)
 
 
-def _hand_to(session: Session, order: WorkOrder, technician_id: int) -> None:
+def _require_technician(session: Session, technician_id: int) -> None:
     technician = session.get(Technician, technician_id)
     if technician is None or not technician.active:
         raise NotFoundError("technician", technician_id)
-    order.technician_id = technician_id
 
 
 def start(
@@ -242,10 +243,11 @@ def finish(
     `items_undecided` or `photos_missing` with the codes of the checklist lines.
     """
     order = order_for_change(session, order_id, version)
+    move(order.status, "finish")  # says so first if the order is not in work
     if outcome not in OUTCOMES[order.kind]:
         raise EvidenceRefusedError(order_id, "outcome_missing")
-    make_move(session, order, "finish", actor, at, note=note, detail={"outcome": outcome})
     _require_evidence(session, order_id)
+    make_move(session, order, "finish", actor, at, note=note, detail={"outcome": outcome})
     order.outcome, order.finished_at = outcome, at
     if order.kind == "preventive":
         make_move(session, order, "close", actor, at, note=note)
