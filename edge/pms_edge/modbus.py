@@ -6,7 +6,7 @@ from typing import Protocol
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
 
-from pms_edge.config import Address
+from pms_edge.gateway_file import Address
 
 ILLEGAL_ADDRESS = 2
 # 10 and 11: a gateway saying that the unit behind it did not answer.

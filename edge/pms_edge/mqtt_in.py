@@ -10,10 +10,11 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from pms_edge.clock import Clock
-from pms_edge.config import Address, Device
+from pms_edge.config import Device
 from pms_edge.counters import Counters
 from pms_edge.decode import BAD, GOOD, NAN, UNCERTAIN, Convert, Decoded, Raw, judgement
 from pms_edge.feed import DeviceFeed
+from pms_edge.gateway_file import Address
 from pms_edge.line import LineTemplate
 from pms_edge.logs import kv
 from pms_edge.profiles import Point

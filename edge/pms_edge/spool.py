@@ -1,5 +1,6 @@
 """The spool: every batch on disk until the engine has acknowledged it (SQLite, WAL)."""
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -12,7 +13,14 @@ from typing import NamedTuple
 from pms_edge.batch import Batch
 from pms_edge.counters import Counters
 from pms_edge.logs import kv
-from pms_edge.spool_file import LANES, Row, SpoolFile, SpoolUnreadableError, open_or_replace
+from pms_edge.spool_file import (
+    LANES,
+    Reserve,
+    Row,
+    SpoolFile,
+    SpoolUnreadableError,
+    open_or_replace,
+)
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +92,8 @@ class Spool:
         self.failing = ""
         self._group = COMMIT_BATCHES
         self._file = self._open()
+        self._reserve = Reserve(path)
+        self._reserve.hold()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -247,9 +257,19 @@ class Spool:
             log.error("spool cannot be written", extra=kv(error=error, path=self._path))
         self.failing = str(error)
         self._group = 1  # one batch may still fit where many do not
+        self._free_on_full_disk()
         end = time.monotonic() + RETRY_S
         with self._changed:
             self._changed.wait_for(lambda: self._closing, max(0.0, end - time.monotonic()))
+
+    def _free_on_full_disk(self) -> None:
+        """Deletes what is acked with the room of the reserve, which new batches may not take."""
+        self._reserve.release()
+        self._file.fold_log()
+        with contextlib.suppress(sqlite3.Error, SpoolUnreadableError):
+            self._delete_acked()
+        self._file.fold_log()
+        self._reserve.hold()
 
     def _recovered(self) -> None:
         if self.failing and not self._pending:

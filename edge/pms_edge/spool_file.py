@@ -37,6 +37,25 @@ class Row(NamedTuple):
         return len(self.batch.body) + ROW_OVERHEAD_BYTES
 
 
+class Reserve:
+    """Disk space kept beside the spool: on a full disk even a delete needs room in the log."""
+
+    SIZE = 1 << 20
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(f"{path}.reserve")
+
+    def hold(self) -> None:
+        """Takes the space; on a full disk what there is of it."""
+        with contextlib.suppress(OSError):
+            if not self._path.exists() or self._path.stat().st_size < self.SIZE:
+                self._path.write_bytes(bytes(self.SIZE))
+
+    def release(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
 class SpoolFile:
     """One open spool database; its methods may be called from different threads.
 
@@ -57,7 +76,9 @@ class SpoolFile:
             "journal_mode=WAL",
             f"synchronous={sync.upper()}",
             f"max_page_count={max_pages}",
-            "journal_size_limit=4194304",
+            # A short log: on a full disk it has to fit into the reserve.
+            "wal_autocheckpoint=64",
+            "journal_size_limit=1048576",
         )
         for pragma in pragmas:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
@@ -118,6 +139,11 @@ class SpoolFile:
             )
             self._db.execute("UPDATE meta SET epoch = ?", (secrets.token_hex(4),))
             self._db.execute("DROP TABLE ranks")
+
+    def fold_log(self) -> None:
+        """Moves the write-ahead log into the file, which gives the log's disk space back."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         with self._lock:

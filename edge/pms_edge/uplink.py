@@ -14,8 +14,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from pms_edge.batch import payload
-from pms_edge.config import Uplink as UplinkSettings
 from pms_edge.counters import Counters
+from pms_edge.gateway_file import Uplink as UplinkSettings
 from pms_edge.logs import kv
 from pms_edge.spool import Spool
 from pms_edge.spool_file import LANES

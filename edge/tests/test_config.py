@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from edge_rig import PROFILE
 from pms_edge.check import check_file
-from pms_edge.config import Address, load_config
+from pms_edge.config import load_config
+from pms_edge.gateway_file import Address
 from pms_edge.located import ConfigError
 from pms_edge.profiles import profile_files, shipped_profiles
 

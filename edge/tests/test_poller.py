@@ -8,9 +8,10 @@ import pytest
 from edge_rig import PROFILE, free_port
 from pms_edge.batch import Batcher
 from pms_edge.clock import NS, Clock
-from pms_edge.config import Address, Device
+from pms_edge.config import Device
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
+from pms_edge.gateway_file import Address
 from pms_edge.located import Document
 from pms_edge.modbus import ModbusTcp, NoReplyError
 from pms_edge.poller import EndpointPoller, Job

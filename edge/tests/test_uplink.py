@@ -4,8 +4,8 @@ import json
 
 import pytest
 from pms_edge.batch import Batch
-from pms_edge.config import Uplink as UplinkSettings
 from pms_edge.counters import Counters
+from pms_edge.gateway_file import Uplink as UplinkSettings
 from pms_edge.spool import Spool
 from pms_edge.uplink import RESEND_S, Cursor, Uplink, parse_ack
 from tiny_engine import HEADER, Engine, eventually
