@@ -215,13 +215,13 @@ class EmbeddedStore:
 
 def _check_complete(connection: sqlite3.Connection, path: Path) -> None:
     """SQLite notices a cut file only when it meets a missing page; we look at once."""
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    pages, size = (
+    _, waiting, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    pages, page_size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
     )
-    in_wal = path.with_name(path.name + "-wal")
-    if path.stat().st_size < pages * size and not (in_wal.exists() and in_wal.stat().st_size):
-        raise _damaged(f"file is cut: {path.stat().st_size} of {pages * size} bytes")
+    size = path.stat().st_size
+    if waiting == done and size < pages * page_size:  # else the rest is still in the journal
+        raise _damaged(f"file is cut: {size} of {pages * page_size} bytes")
     if path.stat().st_size > _CHECKED_BYTES:
         return
     if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":

@@ -6,6 +6,7 @@ something, an integer field `<point>_q`: the quality of a value that is not good
 states its quality; hence one writer per bucket, which knows how far each series has come.
 """
 
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -58,7 +59,7 @@ class InfluxStore:
     def __init__(self, settings: InfluxSettings, register: Register, *, gzip: bool = True) -> None:
         if settings.url is None:
             raise ValueError("InfluxDB without a url")
-        token = settings.token.get_secret_value() or None
+        token = settings.token.get_secret_value()
         self._register = register
         self._bucket = settings.bucket
         self._client = InfluxDBClient(settings.url, token=token, org=settings.org, enable_gzip=gzip)
@@ -69,6 +70,7 @@ class InfluxStore:
             timeout=30,
         )
         self._write_lock = threading.Lock()
+        self._places: dict[int, _Place] = {}  # by series; a point keeps its asset and key for life
         self._newest: dict[int, int] = {}  # by series: nothing later than this was ever written
 
     def write(self, batch: Batch) -> None:
@@ -83,14 +85,16 @@ class InfluxStore:
 
     def _look_up_newest(self, batch: Batch) -> None:
         """A series first met may have samples of an earlier run."""
-        new = [series for series in np.unique(batch.series).tolist() if series not in self._newest]
+        new = sorted(set(batch.series.tolist()) - self._newest.keys())
         found = self.latest(new)
         self._newest |= dict.fromkeys(new, -(2**63))
         self._newest |= zip(found.series.tolist(), found.at.tolist(), strict=True)
 
     def _lines(self, batch: Batch) -> list[str]:
         """Line protocol; samples of one asset and instant share a line."""
-        places = {series: self._place(series) for series in np.unique(batch.series).tolist()}
+        for new in set(batch.series.tolist()) - self._places.keys():
+            self._places[new] = self._place(new)
+        places = self._places
         asset = np.array([places[series].asset for series in batch.series.tolist()], np.int64)
         order = np.lexsort((batch.at, asset))
         asset, batch = asset[order], batch.take(order)
@@ -210,7 +214,7 @@ class InfluxStore:
 
 def _fields(field: str, value: float, quality: int, *, certain: bool) -> str:
     """`certain`: there can be no older sample of this instant to replace."""
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         return f"{field}_q={-1 - quality}i"
     if quality == GOOD and certain:
         return f"{field}={value!r}"
