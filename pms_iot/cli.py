@@ -18,7 +18,9 @@ from pms_iot.kernel.users import Role
 from pms_iot.rulepacks import check_packs, load_packs, rules_root
 from pms_iot.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
 GRACE_S = 2  # browsers keep their live streams open; they are not waited for longer than this
 
 

@@ -13,23 +13,30 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx2
+from ruamel.yaml import YAML
 
 from pms_iot import bootstrap
 from pms_iot.demo.processes import Processes
-from pms_iot.kernel.clock import ManualClock, from_ns, to_ns
+from pms_iot.kernel.clock import ManualClock, ScaledClock, from_ns, to_ns
 from pms_iot.kernel.users import Role
 from pms_iot.rulepacks import load_packs, rules_root
 from pms_iot.settings import Settings
 
 SITE_ZONE = ZoneInfo("Asia/Shanghai")
 GATEWAY_SITE = "riverside"
+LAST_DONE_DAYS_AGO = {
+    "EL-01": {"half_month": 15},
+    "EL-02": {"half_month": 11, "quarter": 80},
+    "FP-01": {"week": 7, "month": 20},
+    "WT-01": {"cleaning": 172},
+}
 ROLES = {
     "manager": Role.MANAGER,
     "zhang": Role.TECHNICIAN,
@@ -54,16 +61,17 @@ def run_demo(directory: Path, port: int, factor: float, recorded: Path | None) -
         signal.signal(number, lambda _number, _frame: stop.set())
     directory.mkdir(parents=True, exist_ok=True)
     state, known = _load(directory)
-    anchor_ns = time.time_ns()
-    began_ns = state.now_ns
-    processes = Processes(directory, _clock_env(anchor_ns, began_ns, factor))
+    # The machines count from their start, so a second run takes the clock up where the first left it.
+    anchor_ns = time.time_ns() - int((state.now_ns - state.start_ns) / factor)
+    clock = ScaledClock(anchor_ns, state.start_ns, factor)
+    processes = Processes(directory, _clock_env(clock))
     try:
         _say(1, f"data in {directory}: " + ("continued" if known else "new"))
         urls = _start_all(processes, directory, port, state, recorded)
         _greet(urls, state, factor)
         while not stop.wait(1.0):
             processes.check()
-            state.now_ns = began_ns + int((time.time_ns() - anchor_ns) * factor)
+            state.now_ns = clock.now_ns()
             _save(directory, state)
     finally:
         _say_plain("stopping …")
@@ -80,7 +88,9 @@ def _start_all(
 
     served = _start_machines(processes, directory, broker_port, state, recorded)
     _say(
-        3, f"{len(served)} machines: " + ", ".join(f"{m['asset']} ({_address(m)})" for m in served)
+        3,
+        f"{len(served)} machines: "
+        + ", ".join(f"{asset} ({_address(m)})" for asset, m in served.items()),
     )
 
     url = f"http://127.0.0.1:{web_port}"
@@ -106,7 +116,7 @@ def _start_all(
 
 def _start_machines(
     processes: Processes, directory: Path, broker_port: int, state: DemoState, recorded: Path | None
-) -> list[dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     scenario, ready = directory / "scenario.yaml", directory / "machines.json"
     ready.unlink(missing_ok=True)
     scenario.write_text(_scenario(recorded))
@@ -117,11 +127,11 @@ def _start_machines(
             *("--mqtt", f"127.0.0.1:{broker_port}"),
             *("--truth", str(directory / "truth.jsonl")),
             *("--ready-file", str(ready)),
-            *("--since", from_ns(state.start_ns).isoformat()),
         ],
     )
     processes.wait_for("machines", ready.exists)
-    return json.loads(ready.read_text())["assets"]
+    assets: dict[str, dict[str, Any]] = json.loads(ready.read_text())["assets"]
+    return assets
 
 
 def _greet(url: str, state: DemoState, factor: float) -> None:
@@ -134,19 +144,20 @@ def _greet(url: str, state: DemoState, factor: float) -> None:
     _say_plain("  Ctrl-C stops everything; starting again continues.")
 
 
-def _gateway(served: list[dict[str, Any]], broker_port: int, directory: Path) -> dict[str, Any]:
+def _gateway(
+    served: Mapping[str, Mapping[str, Any]], broker_port: int, directory: Path
+) -> dict[str, Any]:
     """The edge agent's configuration for these machines (JSON is YAML)."""
     endpoints: dict[str, Any] = {"field": {"mqtt": f"127.0.0.1:{broker_port}"}}
     devices: list[dict[str, Any]] = []
-    for machine in served:
+    for asset, machine in served.items():
         kind = "water_pump" if machine["kind"] == "replay" else machine["kind"]
-        device: dict[str, Any] = {"id": machine["asset"], "profile": f"{kind}.v1"}
-        if "topic" in machine:
-            device |= {"endpoint": "field", "topic": machine["topic"], "values": "v"}
+        device: dict[str, Any] = {"id": asset, "profile": f"{kind}.v1"}
+        if modbus := machine.get("modbus"):
+            endpoints[asset] = {"tcp": f"{modbus['host']}:{modbus['port']}"}
+            device |= {"endpoint": asset, "unit": modbus["unit"]}
         else:
-            name = f"port{machine['port']}"
-            endpoints[name] = {"tcp": f"{machine['host']}:{machine['port']}"}
-            device |= {"endpoint": name, "unit": machine["unit"]}
+            device |= {"endpoint": "field", "topic": machine["mqtt"]["topic"], "values": "v"}
         devices.append(device)
     return {
         "gateway": {"id": "gw-01", "site": GATEWAY_SITE},
@@ -158,12 +169,15 @@ def _gateway(served: list[dict[str, Any]], broker_port: int, directory: Path) ->
     }
 
 
-def _fill_register(directory: Path, served: list[dict[str, Any]], state: DemoState) -> None:
+def _fill_register(
+    directory: Path, served: Mapping[str, Mapping[str, Any]], state: DemoState
+) -> None:
     settings = Settings(data_dir=directory)
     clock = ManualClock(from_ns(state.now_ns))
     engine = bootstrap.open_core(settings)
     packs = load_packs(rules_root(settings.rules_dir))
-    bootstrap.import_site(engine, packs, _site_file(directory, served), clock)
+    today = from_ns(state.start_ns).astimezone(SITE_ZONE).date()
+    bootstrap.import_site(engine, packs, _site_file(directory, served, today), clock)
     for username, role in ROLES.items():
         bootstrap.set_account(engine, username, state.passwords[username], role, clock)
     engine.dispose()
@@ -177,12 +191,18 @@ def _scenario(recorded: Path | None) -> str:
     return text.replace("assets:\n", f"assets:\n{machine}\n")
 
 
-def _site_file(directory: Path, served: list[dict[str, Any]]) -> Path:
-    text = _resource("site.yaml")
-    if any(machine["kind"] == "replay" for machine in served):
-        text = text.replace("assets:\n", f"assets:\n{_resource('recorded.yaml')}\n")
+def _site_file(directory: Path, served: Mapping[str, Mapping[str, Any]], today: date) -> Path:
+    """The property of site.yaml, with some maintenance that is due about now."""
+    site: dict[str, Any] = YAML(typ="safe").load(_resource("site.yaml"))
+    if any(machine["kind"] == "replay" for machine in served.values()):
+        site["assets"] += YAML(typ="safe").load(_resource("recorded.yaml"))
+    for asset in site["assets"]:
+        asset["plans"] = {
+            plan: {"last_done_on": today - timedelta(days=days)}
+            for plan, days in LAST_DONE_DAYS_AGO.get(asset["id"], {}).items()
+        }
     path = directory / "site.yaml"
-    path.write_text(text)
+    path.write_text(json.dumps(site, ensure_ascii=False, indent=1, default=str))  # JSON is YAML
     return path
 
 
@@ -207,11 +227,11 @@ def _save(directory: Path, state: DemoState) -> None:
     new.replace(path)
 
 
-def _clock_env(anchor_ns: int, start_ns: int, factor: float) -> Mapping[str, str]:
+def _clock_env(clock: ScaledClock) -> Mapping[str, str]:
     return {
-        "PMS_CLOCK_ANCHOR_NS": str(anchor_ns),
-        "PMS_CLOCK_START_NS": str(start_ns),
-        "PMS_CLOCK_FACTOR": f"{factor:g}",
+        "PMS_CLOCK_ANCHOR_NS": str(clock.anchor_ns),
+        "PMS_CLOCK_START_NS": str(clock.start_ns),
+        "PMS_CLOCK_FACTOR": f"{clock.factor:g}",
     }
 
 
@@ -225,7 +245,7 @@ def _program(name: str) -> str:
 
 
 def _address(machine: Mapping[str, Any]) -> str:
-    return "MQTT" if "topic" in machine else f"Modbus TCP {machine['port']}"
+    return f"Modbus TCP {machine['modbus']['port']}" if "modbus" in machine else "MQTT"
 
 
 def _free_port(wanted: int = 0) -> int:

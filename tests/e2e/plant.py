@@ -121,17 +121,16 @@ class Plant:
 
     def start_edge(self) -> None:
         served = json.loads((self.directory / "machines.json").read_text())["assets"]
-        by_id = {machine.id: machine for machine in self.machines}
         endpoints: dict[str, Any] = {"field": {"mqtt": f"127.0.0.1:{self.broker_port}"}}
         devices: list[dict[str, Any]] = []
-        for entry in served:
-            machine = by_id[entry["asset"]]
-            device = {"id": machine.id, "profile": f"{machine.watched_as}.v1"}
-            if machine.over_mqtt:
-                device |= {"endpoint": "field", "topic": entry["topic"], "values": "v"}
+        for machine in self.machines:
+            device: dict[str, Any] = {"id": machine.id, "profile": f"{machine.watched_as}.v1"}
+            if modbus := served[machine.id].get("modbus"):
+                endpoints[machine.id] = {"tcp": f"{modbus['host']}:{modbus['port']}"}
+                device |= {"endpoint": machine.id, "unit": modbus["unit"]}
             else:
-                endpoints[machine.id] = {"tcp": f"{entry['host']}:{entry['port']}"}
-                device |= {"endpoint": machine.id, "unit": entry["unit"]}
+                topic = served[machine.id]["mqtt"]["topic"]
+                device |= {"endpoint": "field", "topic": topic, "values": "v"}
             devices.append(device)
         gateway = self._write(
             "gateway.yaml",
@@ -151,7 +150,9 @@ class Plant:
         process.send_signal(signal.SIGKILL)
         process.wait()
 
-    def _start(self, name: str, program: str, *arguments: object, env: Mapping[str, str] | None = None) -> None:
+    def _start(
+        self, name: str, program: str, *arguments: object, env: Mapping[str, str] | None = None
+    ) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 [str(Path(sys.executable).with_name(program)), *map(str, arguments)],

@@ -46,7 +46,11 @@ SIMULATED = [
 ]
 RECORDED = [
     Machine("WP-F", "replay", replay={"file": str(SKAB / "valve1/0.csv"), "rows": RUN_S}),
-    Machine("WP-H", "replay", replay={"file": str(SKAB / "anomaly-free/anomaly-free.csv"), "rows": RUN_S}),
+    Machine(
+        "WP-H",
+        "replay",
+        replay={"file": str(SKAB / "anomaly-free/anomaly-free.csv"), "rows": RUN_S},
+    ),
 ]
 
 
@@ -70,9 +74,7 @@ def engine_env(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture
-def plant(
-    tmp_path: Path, broker: servers.Server, engine_env: dict[str, str]
-) -> Generator[Plant]:
+def plant(tmp_path: Path, broker: servers.Server, engine_env: dict[str, str]) -> Generator[Plant]:
     with ExitStack() as stack:
         yield stack.enter_context(
             Plant(tmp_path / "plant", broker.port, machines(), engine_env, FACTOR)
@@ -89,7 +91,9 @@ def test_each_fault_opens_exactly_one_work_order_and_health_opens_none(
         plant.start_engine()
     faulty = {m.id for m in plant.machines if m.id.endswith("-F")}
     wait_for(
-        lambda: {order["asset"] for order in plant.orders()} >= faulty and plant.elapsed_s() > RUN_S,
+        lambda: (
+            {order["asset"] for order in plant.orders()} >= faulty and plant.elapsed_s() > RUN_S
+        ),
         f"an order for each of {sorted(faulty)}",
         150,
     )
