@@ -27,6 +27,8 @@ _CLIP = 5.0  # scales; what is further out does not teach more than that
 _FLOOR = (
     5e-4  # of the physical range: a residual's size below it is the converter's, not the machine's
 )
+_RECORD = 0.05  # weight of a sample beyond all before it: a ramp must not teach its own steps
+_NORMAL = np.sqrt(np.pi / 2)  # standard deviation of a normal variable by its mean size
 _HOUR_NS = 3600 * S
 
 
@@ -76,9 +78,11 @@ class Seasonal(LearnedDetector):
         raw = np.where(warm & (by_day | ~torn), past.score(z), 0.0)
         score = self._smooth(rows, raw)
         learn = self._freeze(rows, at, score)
-        self._learn_size(rows[learn], dt[learn], z[learn] * scale[learn], z[learn])
-        self._learn_level(rows[learn], dt[learn], value[learn])
-        self._learn_day(rows[learn], dt[learn], value[learn], bins[learn], days[learn])
+        trust = np.where(z > past.most, _RECORD, 1.0)[learn]
+        rows_, dt_, value_ = rows[learn], dt[learn], value[learn]
+        self._learn_size(rows_, dt_, z[learn], trust)
+        self._learn_level(rows_, dt_, value_, trust)
+        self._learn_day(rows_, dt_, value_, bins[learn], days[learn], trust)
         self._passed(rows, at, dt, 3 * level_s)
         reach = past.reaching(self._alarm[rows]) * scale
         shown = warm & self._band_due(rows, at, score)
@@ -96,25 +100,27 @@ class Seasonal(LearnedDetector):
         self._state["raw"][rows] = np.column_stack((before[:, 1], raw))
         return np.sort(np.column_stack((before, raw)), axis=1)[:, 1]
 
-    def _learn_size(self, rows: Rows, dt: Floats, size: Floats, z: Floats) -> None:
+    def _learn_size(self, rows: Rows, dt: Floats, z: Floats, trust: Floats) -> None:
         """The usual size of a residual, and the histogram once that size has settled."""
         state = self._state
+        scale = np.maximum(state["scale"][rows], self._floor[rows])
         settled = state["age"][rows] > self._warmup_s[rows] / 2
-        clipped = np.where(settled, np.minimum(size, _CLIP * state["scale"][rows]), size)
-        clipped = np.maximum(clipped, 0.0)
-        weight = self._weight(rows, dt, self._scale_s[rows])
-        state["scale"][rows] += weight * (np.sqrt(np.pi / 2) * clipped - state["scale"][rows])
+        size = scale * np.where(settled, np.minimum(z, _CLIP), z)
+        weight = trust * self._weight(rows, dt, self._scale_s[rows])
+        state["scale"][rows] += weight * (_NORMAL * size - state["scale"][rows])
         counted = rows[settled]
-        state["past"][counted] = tail.count(state["past"][counted], z[settled])
+        state["past"][counted] = tail.count(state["past"][counted], z[settled], trust[settled])
 
-    def _learn_level(self, rows: Rows, dt: Floats, value: Floats) -> None:
+    def _learn_level(self, rows: Rows, dt: Floats, value: Floats, trust: Floats) -> None:
         state = self._state
         error = value - state["level"][rows]
-        weight = self._weight(rows, dt, self._scale_s[rows])
+        weight = trust * self._weight(rows, dt, self._scale_s[rows])
         state["level_error"][rows] += weight * (np.abs(error) - state["level_error"][rows])
-        state["level"][rows] += self._weight(rows, dt, self._level_s[rows]) * error
+        state["level"][rows] += trust * self._weight(rows, dt, self._level_s[rows]) * error
 
-    def _learn_day(self, rows: Rows, dt: Floats, value: Floats, bins: Rows, days: Rows) -> None:
+    def _learn_day(
+        self, rows: Rows, dt: Floats, value: Floats, bins: Rows, days: Rows, trust: Floats
+    ) -> None:
         state = self._state
         n, profile = state["profile_n"][rows, bins], state["profile"][rows, bins]
         error = np.abs(value - profile)
@@ -122,11 +128,12 @@ class Seasonal(LearnedDetector):
             state["profile_day"][rows, bins] < days
         )  # not on what it is learning now
         old = state["day_error"][rows[judged]]
-        weight = 1 - np.exp(-dt[judged] / self._scale_s[rows[judged]])
-        new = np.where(np.isinf(old), error[judged], old + weight * (error[judged] - old))
+        weight = (trust * (1 - np.exp(-dt / self._scale_s[rows])))[judged]
+        with np.errstate(invalid="ignore"):
+            new = np.where(np.isinf(old), error[judged], old + weight * (error[judged] - old))
         state["day_error"][rows[judged]] = new
-        weight = np.maximum(1 - np.exp(-dt / _PROFILE_S), 1 / (n + 1))
-        state["profile"][rows, bins] = profile + weight * (value - profile)
+        weight = trust * np.maximum(1 - np.exp(-dt / _PROFILE_S), 1 / (n + 1))
+        state["profile"][rows, bins] = profile + np.where(n == 0, 1.0, weight) * (value - profile)
         state["profile_n"][rows, bins] = n + 1
         unknown = n == 0
         state["profile_day"][rows[unknown], bins[unknown]] = days[unknown]

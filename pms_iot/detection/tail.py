@@ -17,11 +17,16 @@ _MEMORY = 200_000.0  # samples; older ones fade by halves
 Floats = NDArray[np.float64]
 
 
-def bin_of(z: Floats) -> NDArray[np.intp]:
-    """The bin of each non-negative z."""
+def _place(z: Floats) -> Floats:
+    """Where each non-negative z lies on the axis of bins; the fraction is the way through its bin."""
     with np.errstate(divide="ignore"):
         place = (np.log2(z) - _FIRST) * _PER_OCTAVE
-    return np.clip(place, 0, BINS - 1).astype(np.intp)
+    return np.clip(place, 0, BINS - 1e-9)
+
+
+def bin_of(z: Floats) -> NDArray[np.intp]:
+    """The bin of each non-negative z."""
+    return _place(z).astype(np.intp)
 
 
 class Tail:
@@ -29,9 +34,12 @@ class Tail:
 
     def __init__(self, counts: Floats) -> None:
         self._n = counts.sum(axis=1)
+        self._counts = counts
         self._above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # in this bin or beyond
-        top = BINS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
-        self._most = np.where(self._n > 0, _EDGES[top + 1], _EDGES[0])
+        # Records count in part (`count`), so a bin is believed once it holds a whole sample.
+        believed = counts[:, ::-1] >= 1
+        top = BINS - 1 - believed.argmax(axis=1)
+        self.most = np.where(believed.any(axis=1), _EDGES[top + 1], np.inf)
         q90 = (self._above > 0.1 * self._n[:, None]).sum(axis=1) - 1
         start = _EDGES[np.maximum(q90, 0)]
         excess = np.maximum(_CENTRES - start[:, None], 0.0)
@@ -42,19 +50,23 @@ class Tail:
 
     def score(self, z: Floats) -> Floats:
         """-log10 of the probability of a value as large as z, of each row."""
-        here = np.take_along_axis(self._above, bin_of(z)[:, None], axis=1)[:, 0]
-        beyond = np.maximum(z - self._most, 0.0) / self._length
+        place, row = _place(z), np.arange(len(z))
+        bin_ = place.astype(np.intp)
+        here = self._above[row, bin_] - self._counts[row, bin_] * (place - bin_)
+        beyond = np.maximum(z - self.most, 0.0) / self._length  # 0 while nothing is known
         return beyond / np.log(10) - np.log10((here + 1) / (self._n + 1))
 
     def reaching(self, score: Floats) -> Floats:
-        """The z beyond everything seen at which the score is reached, of each row."""
+        """The z beyond everything seen at which the score is reached, of each row; NaN while
+        nothing is known."""
         missing = np.maximum(score - np.log10(self._n + 1), 0.0)
-        return self._most + missing * np.log(10) * self._length
+        most = np.where(np.isinf(self.most), np.nan, self.most)
+        return most + missing * np.log(10) * self._length
 
 
-def count(counts: Floats, z: Floats) -> Floats:
+def count(counts: Floats, z: Floats, weight: Floats) -> Floats:
     """The histogram rows with one more value each; full ones fade first."""
     full = counts.sum(axis=1) >= _MEMORY
     new = np.where(full[:, None], counts / 2, counts)
-    new[np.arange(len(z)), bin_of(z)] += 1.0
+    new[np.arange(len(z)), bin_of(z)] += weight
     return new

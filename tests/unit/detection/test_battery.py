@@ -1,0 +1,175 @@
+"""What every detector must pass, whatever its algorithm."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pms_iot.assets.points import PointDef
+from pms_iot.detection.columnar import ColumnarDetector, Watched
+from pms_iot.detection.drift import Drift
+from pms_iot.detection.rate import Rate
+from pms_iot.detection.seasonal import Seasonal
+from pms_iot.detection.spec import SCORES, DetectorSpec
+from pms_iot.detection.stuck import Stuck
+from pms_iot.kernel.text import Text
+from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.condition import Condition
+from pms_iot.telemetry.gates import Lock
+from tests.unit.detection.fleet import T0, S, rows, samples
+
+RUN = 9  # the series that the last watched one is gated by
+MAKE: dict[str, type[ColumnarDetector]] = {
+    "seasonal": Seasonal,
+    "drift": Drift,
+    "rate": Rate,
+    "stuck": Stuck,
+}
+
+
+def build(name: str, series: tuple[int, ...] = (1, 2, 3)) -> ColumnarDetector:
+    point = PointDef("p", Text("点", "point"))
+    params = {"level": 60.0, "fast": 10.0, "reference": 120.0, "block": 20.0, "freeze": 300.0}
+    spec = DetectorSpec(name, (point,), warmup_s=60, window_s=60, min_change=0.01, params=params)
+    running = Lock(RUN, Condition("equals", values=(1.0,)), 5 * S)
+    return MAKE[name](
+        [
+            Watched(
+                s,
+                tuple(100 * s + i for i in range(len(SCORES[name]))),
+                spec,
+                gate=(running,) if s == 3 else (),
+                zone="Asia/Shanghai",
+            )
+            for s in series
+        ]
+    )
+
+
+def stream(seconds: int = 700) -> Batch:
+    """Three series with noise, a flat stretch, a step, a ramp, bad samples and a gap; whole reads."""
+    random = np.random.default_rng(7)
+    t = np.arange(seconds, dtype=float)
+    x = 10 + 0.2 * random.standard_normal((3, seconds))
+    x[0, 200:260] = x[0, 200]
+    x[1, 400:] += 5
+    x[2, 300:] += 0.05 * (t[300:] - 300)
+    x[:, 150:155] = np.nan
+    parts = [samples(s + 1, t, x[s]) for s in range(3)]
+    run = samples(RUN, t, np.where((t // 50) % 4 < 3, 1.0, 0.0))
+    all_ = Batch.concat([*parts, run]).sorted_by_time()
+    return all_.take((all_.at < T0 + 500 * S) | (all_.at > T0 + 560 * S))
+
+
+DATA = stream()
+every_detector = pytest.mark.parametrize("name", list(MAKE))
+
+
+def cut(batch: Batch, places: list[int]) -> list[Batch]:
+    """Cut between reads: samples of one instant stay together."""
+    edges = np.flatnonzero(np.diff(batch.at)) + 1
+    chosen = sorted({int(edges[place % len(edges)]) for place in places})
+    return [batch.take(part) for part in np.split(np.arange(len(batch)), chosen)]
+
+
+def test_each_algorithm_is_in_the_battery() -> None:
+    assert set(MAKE) == set(SCORES)
+
+
+@every_detector
+def test_it_says_something_and_only_finite_things(name: str) -> None:
+    scores = build(name).update(DATA)
+    assert len(scores) > 500
+    assert np.isfinite(scores.value).all()
+    assert set((scores.series // 100).tolist()) == {1, 2, 3}
+
+
+@every_detector
+def test_input_is_not_mutated(name: str) -> None:
+    before = [column.copy() for column in (DATA.series, DATA.at, DATA.value, DATA.quality)]
+    build(name).update(DATA)
+    for old, new in zip(before, (DATA.series, DATA.at, DATA.value, DATA.quality), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@every_detector
+def test_bad_samples_are_masked(name: str) -> None:
+    good = DATA.take(DATA.quality > 0)
+    assert len(good) < len(DATA)
+    assert rows(build(name).update(good)) == rows(build(name).update(DATA))
+    wild = Batch.of(DATA.series, DATA.at, np.where(DATA.quality > 0, DATA.value, 1e9), DATA.quality)
+    assert rows(build(name).update(wild)) == rows(build(name).update(DATA))
+
+
+@every_detector
+@settings(max_examples=15, deadline=None)
+@given(places=st.lists(st.integers(0, 10_000), max_size=12))
+def test_any_cut_gives_the_same_scores(name: str, places: list[int]) -> None:
+    detector = build(name)
+    found = Batch.concat([detector.update(part) for part in cut(DATA, places)])
+    assert rows(found) == _WHOLE[name]()
+
+
+def _whole(name: str) -> Callable[[], list[tuple[int, int, float]]]:
+    found: list[list[tuple[int, int, float]]] = []
+
+    def once() -> list[tuple[int, int, float]]:
+        if not found:
+            found.append(rows(build(name).update(DATA)))
+        return found[0]
+
+    return once
+
+
+_WHOLE = {name: _whole(name) for name in MAKE}
+
+
+@every_detector
+@settings(max_examples=8, deadline=None)
+@given(place=st.integers(0, 10_000))
+def test_restore_and_replay_equal_an_uninterrupted_run(name: str, place: int) -> None:
+    first, *rest = cut(DATA, [place])
+    straight = build(name)
+    before = straight.update(first)
+    saved = straight.snapshot()
+    resumed = build(name)
+    resumed.restore(saved)
+    assert resumed.snapshot() == saved
+    again = resumed.update(DATA)  # from the start: what it knows is dropped
+    after = Batch.concat([straight.update(part) for part in rest])
+    assert rows(again) == rows(after)
+    assert resumed.snapshot() == straight.snapshot()
+    assert rows(Batch.concat([before, again])) == _WHOLE[name]()
+
+
+@every_detector
+def test_duplicates_and_late_samples_are_dropped(name: str) -> None:
+    detector = build(name)
+    detector.update(DATA)
+    saved = detector.snapshot()
+    assert len(detector.update(DATA)) == 0
+    assert detector.snapshot() == saved
+    doubled = Batch.concat([DATA, DATA.take(np.arange(0, len(DATA), 7))])
+    assert rows(build(name).update(doubled)) == _WHOLE[name]()
+
+
+@every_detector
+def test_memory_is_bounded(name: str) -> None:
+    detector = build(name)
+    detector.update(DATA.take(DATA.at < T0 + 300 * S))
+    early = len(detector.snapshot())
+    detector.update(stream(2500))
+    assert len(detector.snapshot()) < early + 2000  # numbers in the header grow by digits, no more
+
+
+@every_detector
+def test_series_that_come_later_leave_the_others_as_they_were(name: str) -> None:
+    old = build(name, (1, 2))
+    old.update(DATA.take(DATA.at < T0 + 300 * S))
+    grown = build(name)
+    grown.restore(old.snapshot())
+    rest = DATA.take(DATA.at >= T0 + 300 * S)
+    expected = rows(old.update(rest))
+    assert [row for row in rows(grown.update(rest)) if row[0] < 300] == expected
