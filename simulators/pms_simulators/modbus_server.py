@@ -92,7 +92,7 @@ def _unknown_unit() -> SimDevice:
         return ExcCodes.GATEWAY_NO_RESPONSE
 
     # Unit 0 of pymodbus stands for every unit that is not listed.
-    everything = SimData(0, values=[0] * 65536, datatype=DataType.REGISTERS)
+    everything = SimData(0, count=65536, values=0, datatype=DataType.REGISTERS)
     return SimDevice(0, simdata=[everything], action=refuse)
 
 

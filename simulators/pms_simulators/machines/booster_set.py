@@ -160,7 +160,7 @@ class BoosterSet(Machine):
         base -= 0.17 * levels.of("cavitation")
         base *= 1 - levels.of("dry_run")
         self.inlet += (max(0.0, base) - self.inlet) * STEP_S / 5
-        tank = 2.0 + 0.3 * drift(self._weather + 1, self.t, 7200)
+        tank = 2.0 + 0.2 * drift(self._weather + 1, self.t, 7200)
         tank *= 1 - 0.9 * levels.of("dry_run")
         self.tank += (tank - self.tank) * STEP_S / 120
 
