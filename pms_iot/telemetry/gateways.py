@@ -90,6 +90,12 @@ def spool_rows(report: Report) -> int:
     return int(_figures(report, 0).get("spool_rows", 1e9))
 
 
+def started_ns(report: Report) -> int:
+    """When the agent that was born began, by its own clock; 0 when it does not say."""
+    started = report.body.get("started_ns")
+    return started if isinstance(started, int) else 0
+
+
 def _figures(report: Report, now_ns: int) -> dict[str, float]:
     if report.kind == "state":
         return {"online": float(report.body["state"] == "online")}

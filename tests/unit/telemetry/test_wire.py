@@ -315,7 +315,7 @@ def lines(draw: st.DrawFn) -> str:
     return f"elevator,site=riverside,asset={escaped(asset)} {','.join(fields)} {at}"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(lines(), min_size=1, max_size=12))
 def test_fast_and_exact_reading_agree_with_a_plain_parser(
     catalog: SeriesCatalog, text: list[str]
@@ -331,7 +331,7 @@ def test_fast_and_exact_reading_agree_with_a_plain_parser(
     np.testing.assert_array_equal(np.signbit(batch.value), np.signbit(value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_payload_breaks_the_decoder(catalog: SeriesCatalog, payload: bytes) -> None:
     for body in (payload, b"#pms1 gw=gw-01 epoch=9f3a1c2b seq=57 n=1 base=41\n" + payload):
