@@ -1,8 +1,8 @@
 """What people and the engine do with work orders. Each call is part of the caller's transaction.
 
-A call that raises has changed nothing. Every change grows the order's `version` and leaves a row in its history with who did it. Pass the
-`version` that was shown to a person to have a change refused (StaleVersionError) if somebody else
-was faster.
+A call that raises has changed nothing. Every change grows the order's `version` and leaves a row in
+its history with who did it. Pass the `version` that was shown to a person to have a change refused
+(StaleVersionError) if somebody else was faster.
 
 A preventive order closes when it is finished or cancelled; the maintenance plan behind it follows
 (`maintenance.service.tick` asks `endings`), so callers need not know which kind an order is.

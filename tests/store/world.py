@@ -13,11 +13,13 @@ from pms_iot.assets.tables import Asset, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.text import Text
+from pms_iot.kernel.users import Account
 from pms_iot.telemetry.condition import Condition
 from pms_iot.workorders import service as workorders
 from pms_iot.workorders.tables import Technician, WorkOrder
 
 T0 = datetime(2026, 3, 2, 1, 30, tzinfo=UTC)  # 09:30 in Shanghai
+TABLES = (Account,)  # technicians refer to it, so its table must be known
 WORDS = Text("词", "words")
 
 
