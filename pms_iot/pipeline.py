@@ -232,6 +232,8 @@ class Pipeline:
             self.counters.add("reports_of_unknown_gateways")
             return
         if report.kind == "birth":  # tell it what it may free from its spool
+            with self._lock:
+                self.silence.started(report.gateway, gateways.started_ns(report))
             for mark in marks:
                 if mark.epoch == report.body.get("epoch"):
                     self.acks.publish_ack(mark.site, mark.gateway, mark.lane, mark.epoch, mark.seq)

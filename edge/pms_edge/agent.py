@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 MB = 1_000_000
 RESTART_S = 1.0
+HEALTH_S, MIN_HEALTH_S = 10.0, 1.0  # by the agent's clock, which may be compressed; real time
 
 
 class Agent:
@@ -31,6 +32,7 @@ class Agent:
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config, self._clock = config, clock
+        self._started_ns = clock.now_ns()
         self.counters = Counters()
         settings = config.spool
         self._spool = Spool(
@@ -51,6 +53,7 @@ class Agent:
             window=settings.window,
             birth=self.birth,
             health=self.health,
+            health_every_s=max(HEALTH_S / clock.factor, MIN_HEALTH_S),
             counters=self.counters,
         )
 
@@ -83,6 +86,7 @@ class Agent:
             "site": self._config.site,
             "config_hash": self._config.hash,
             "version": version("pms-edge"),
+            "started_ns": self._started_ns,
             "devices": devices,
         }
 

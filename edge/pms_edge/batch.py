@@ -32,7 +32,11 @@ def payload(batch: Batch, *, gateway: str, epoch: str, seq: int, base: int) -> b
 
 
 class Batcher:
-    """Gathers lines until the next flush; events are handed on at once. Any thread may add."""
+    """Gathers lines until the next flush; events are handed on at once. Any thread may add.
+
+    An event takes the data gathered so far along: the engine judges it among the other values of
+    its instant, which stand in the data.
+    """
 
     def __init__(self, keep: Callable[[Batch], None]) -> None:
         self._keep = keep
@@ -49,6 +53,7 @@ class Batcher:
             self.flush()
 
     def add_event(self, line: Line) -> None:
+        self.flush()
         self._keep(batch_of("event", [line]))
 
     def flush(self) -> None:

@@ -23,7 +23,7 @@ from pms_edge.spool_file import LANES
 log = logging.getLogger(__name__)
 
 RESEND_S = 5.0
-HEALTH_S = 10.0
+IDLE_S = 10.0
 KEEPALIVE_S = 15
 CONNECT_S = 5.0
 BACKOFF_S = (0.4, 60.0)
@@ -140,11 +140,12 @@ class Uplink:
         window: int,
         birth: Report,
         health: Report,
+        health_every_s: float,
         counters: Counters,
     ) -> None:
         self._settings, self._spool, self._counters = settings, spool, counters
         self._gateway, self._root = gateway, f"pms/v1/{site}/{gateway}"
-        self._birth, self._health = birth, health
+        self._birth, self._health, self._health_every_s = birth, health, health_every_s
         self._cursors = {lane: Cursor(window) for lane in LANES}
         self._epoch = ""
         self._wake = threading.Event()
@@ -201,12 +202,10 @@ class Uplink:
             self._say_birth(session)
             self._send_due(session)
             if time.monotonic() >= health_at:
-                health_at = time.monotonic() + HEALTH_S
+                health_at = time.monotonic() + self._health_every_s
                 session.publish("health", _json(self._health()), qos=0)
             waiting = any(cursor.waits_for_ack() for cursor in self._cursors.values())
-            self._wake.wait(
-                min(health_at - time.monotonic(), RESEND_S / 5 if waiting else HEALTH_S)
-            )
+            self._wake.wait(min(health_at - time.monotonic(), RESEND_S / 5 if waiting else IDLE_S))
         if session.lost.is_set() and not self._stopping.is_set():
             self._failed(ConnectionError("connection to the broker lost"))
 

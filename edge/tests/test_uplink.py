@@ -32,6 +32,7 @@ class Gateway:
             window=window,
             birth=lambda: {"gateway": "gw-01"},
             health=lambda: {"counters": self.counters.all()},
+            health_every_s=1.0,
             counters=self.counters,
         )
 

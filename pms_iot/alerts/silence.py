@@ -19,6 +19,7 @@ from pms_iot.assets.series import SeriesSource
 from pms_iot.telemetry.batch import Batch
 
 _S = 1_000_000_000
+_MAPS = ("_good", "_through", "_stream", "_arrived", "_started", "_firing")
 _CAUGHT_UP_ROWS = 2  # a gateway with no more than this in its spool has sent all it has read
 
 
@@ -31,11 +32,12 @@ class SilenceWatch:
         for rule in rules:
             if rule.silent_for_s is not None:
                 self._rules.setdefault(rule.kind, []).append(rule)
-        self.config_hash = hashlib.sha256(repr(self._rules).encode()).hexdigest()[:16]
+        self.config_hash = hashlib.sha256(repr((_MAPS, self._rules)).encode()).hexdigest()[:16]
         self._good: dict[str, int] = {}  # asset -> its newest good sample
         self._through: dict[str, str] = {}  # asset -> its gateway
         self._stream: dict[str, int] = {}  # gateway -> how far its stream has come, its clock
         self._arrived: dict[str, int] = {}  # gateway -> when it was last heard, our clock
+        self._started: dict[str, int] = {}  # gateway -> when its agent began, its clock
         self._firing: dict[str, int] = {}  # key -> since
         self._index()
 
@@ -69,6 +71,10 @@ class SilenceWatch:
         if spool_rows <= _CAUGHT_UP_ROWS:
             self._advance(self._stream, gateway, at_ns)
 
+    def started(self, gateway: str, at_ns: int) -> None:
+        """A gateway's agent began anew; what it did not read before that says nothing of its devices."""
+        self._advance(self._started, gateway, at_ns)
+
     def check(self, now_ns: int, listening_since_ns: int) -> list[Transition]:
         """Who fell silent and who is back. listening_since_ns: since when the engine could have heard."""
         self._refresh()
@@ -99,11 +105,12 @@ class SilenceWatch:
         return orphans
 
     def snapshot(self) -> bytes:
-        maps = (self._good, self._through, self._stream, self._arrived, self._firing)
+        maps = [getattr(self, name) for name in _MAPS]
         return orjson.dumps(maps, option=orjson.OPT_SORT_KEYS)
 
     def restore(self, state: bytes) -> None:
-        self._good, self._through, self._stream, self._arrived, self._firing = orjson.loads(state)
+        for name, known in zip(_MAPS, orjson.loads(state), strict=True):
+            setattr(self, name, known)
 
     def _index(self) -> None:
         self._generation = self._catalog.generation
@@ -136,7 +143,7 @@ class SilenceWatch:
         if is_gateway or gateway is None:
             present, begun = now_ns, max(last, listening_since_ns)
         else:
-            present, begun = self._stream[gateway], last
+            present, begun = self._stream[gateway], max(last, self._started.get(gateway, last))
         limit_ns = int((rule.silent_for_s or 0.0) * _S)
         key = alert_key(rule.id, info.asset)
         if present - begun > limit_ns and key not in self._firing:
