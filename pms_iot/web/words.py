@@ -36,7 +36,7 @@ OUTCOME = {
     "done": N_("Work done"),
 }
 ITEM_RESULT = {
-    "open": N_("Open"),
+    "open": N_("Undecided"),
     "pass": N_("Pass"),
     "fail": N_("Fail"),
     "not_applicable": N_("n/a"),

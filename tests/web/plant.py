@@ -172,8 +172,8 @@ def fill(plant: Plant) -> None:
     now = plant.deps.clock.now()
     plant.deps.store.write(_history(plant, now))
     for asset in ("EL-01", "BP-01", "FP-01", "DP-01", "FA-01"):
-        values = dict.fromkeys(plant.deps.catalog.of_asset(asset), 0.0)
-        plant.arrive(asset, {p: v for p, v in values.items() if "." not in p}, now - timedelta(seconds=4))  # fmt: skip
+        points = [p for p in plant.deps.catalog.of_asset(asset) if "." not in p and p != "motor_temp"]  # fmt: skip
+        plant.arrive(asset, dict.fromkeys(points, 0.0), now - timedelta(seconds=4))
     plant.arrive("EL-01", {"motor_temp": 86.4, "floor": 12, "mode": 1, "load": 34.2, "run": 1}, now)
     plant.arrive("BP-01", {"outlet_p": 0.421, "set_p": 0.45, "inlet_p": 0.182, "tank_level": 2.31}, now)  # fmt: skip
     plant.arrive("EL-02", {"floor": 3, "mode": 1}, now - timedelta(hours=5))
@@ -189,7 +189,7 @@ def _history(plant: Plant, now: datetime) -> Batch:
     hour = np.arange(8640) / 360
     normal = 52 + 8 * np.sin((hour - 6) / 24 * 2 * math.pi)
     noise = np.random.default_rng(7).normal(0, 0.8, 8640)
-    heat = np.where(hour > 22, (hour - 22) * 14, 0)
+    heat = np.where(hour > 22, (hour - 22) * 20, 0)
     parts = {
         "motor_temp": normal + noise + heat,
         "motor_temp.lo": normal - 4,

@@ -73,12 +73,19 @@ def _status(visit: Visit, code: str) -> AssetStatus:
 
 
 def _chosen(status: AssetStatus, point: str) -> str | None:
-    """The point of the address, else the first key point that is a quantity, else any."""
+    """The point of the address, else a key quantity (rather one with an expected band), else any."""
     if point and any(value.info.point == point for value in status.values):
         return point
     keys = key_values(status.asset.kind, status.values)
-    numbers = [value.info.point for value in keys if value.info.type == "number"]
-    return next(iter([*numbers, *(value.info.point for value in status.values)]), None)
+    quantities = [value.info.point for value in keys if value.info.unit]
+    banded = [
+        value.info.point.removesuffix(".lo")
+        for value in status.values
+        if value.info.point.endswith(".lo")
+    ]
+    watched = [key for key in quantities if key in banded]
+    anything = [value.info.point for value in status.values]
+    return next(iter([*watched, *quantities, *anything]), None)
 
 
 def _documents(session: Session, asset: Asset) -> list[tuple[int | None, str, str]]:

@@ -16,7 +16,8 @@
   }
 
   function timeAxis(zone) { // 24 h in the site's zone; uPlot's own labels are American
-    const day = clockIn(zone, { month: "2-digit", day: "2-digit" });
+    const date = clockIn(zone, { year: "numeric", month: "2-digit", day: "2-digit" });
+    const day = (at) => date(at).slice(5); // 11-23
     const minute = clockIn(zone, { hour: "2-digit", minute: "2-digit" });
     const second = clockIn(zone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
     return (_plot, splits, _axis, _space, step) => splits.map((at) => {
@@ -32,29 +33,32 @@
     return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
   }
 
-  function marks(figure, colour) {
+  function interval(figure, colour) {
     const from = Number(figure.dataset.markFrom) / 1000, to = Number(figure.dataset.markTo) / 1000;
-    const limit = figure.dataset.limitLine === undefined ? null : Number(figure.dataset.limitLine);
-    return (plot) => {
-      const { ctx, bbox } = plot;
+    return ({ ctx, bbox, valToPos }) => {
+      if (!from) return;
+      const left = Math.max(bbox.left, valToPos(from, "x", true));
+      const right = Math.min(bbox.left + bbox.width, valToPos(to, "x", true));
       ctx.save();
-      if (from) {
-        const left = Math.max(bbox.left, plot.valToPos(from, "x", true));
-        const right = Math.min(bbox.left + bbox.width, plot.valToPos(to, "x", true));
-        ctx.fillStyle = colour.mark;
-        ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
-      }
-      if (limit !== null) {
-        const y = Math.round(plot.valToPos(limit, "y", true)) + 0.5;
-        if (y >= bbox.top && y <= bbox.top + bbox.height) {
-          ctx.strokeStyle = ctx.fillStyle = colour.limit;
-          ctx.setLineDash([6, 4]);
-          ctx.beginPath(); ctx.moveTo(bbox.left, y); ctx.lineTo(bbox.left + bbox.width, y); ctx.stroke();
-          ctx.font = `${11 * devicePixelRatio}px sans-serif`;
-          ctx.textAlign = "left"; ctx.textBaseline = "bottom";
-          ctx.fillText(`${figure.dataset.limitWord} ${limit}`, bbox.left + 6, y - 2);
-        }
-      }
+      ctx.fillStyle = colour.mark;
+      ctx.fillRect(left, bbox.top, Math.max(right - left, 2), bbox.height);
+      ctx.restore();
+    };
+  }
+
+  function limitLine(figure, colour) {
+    if (figure.dataset.limitLine === undefined) return () => {};
+    const limit = Number(figure.dataset.limitLine);
+    return ({ ctx, bbox, valToPos }) => {
+      const y = Math.round(valToPos(limit, "y", true)) + 0.5;
+      ctx.save();
+      ctx.strokeStyle = ctx.fillStyle = colour.limit;
+      ctx.lineWidth = 1.5 * devicePixelRatio;
+      ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+      ctx.beginPath(); ctx.moveTo(bbox.left, y); ctx.lineTo(bbox.left + bbox.width, y); ctx.stroke();
+      ctx.font = `${12 * devicePixelRatio}px sans-serif`;
+      ctx.textAlign = "left"; ctx.textBaseline = "bottom";
+      ctx.fillText(`${figure.dataset.limitWord} ${limit}`, bbox.left + 6, y - 3);
       ctx.restore();
     };
   }
@@ -87,7 +91,7 @@
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
       scales: { x: { range: [data.start, data.end] }, y: { range: range(figure, coded) } },
       axes: [
-        { ...ink, values: timeAxis(zone), space: 56 },
+        { ...ink, values: timeAxis(zone), space: 56, size: 34 },
         { ...ink, size: coded ? Math.min(140, 24 + widest * (language.startsWith("zh") ? 13 : 7)) : 58,
           splits: coded ? () => Object.keys(names).map(Number) : undefined,
           values: (_plot, splits) => splits.map((value) => say(value, names)) },
@@ -100,7 +104,8 @@
       ],
       bands: [{ series: [1, 2], fill: colour.band }, ...(coded ? [] : [{ series: [3, 4], fill: colour.range }])],
       hooks: {
-        drawClear: [marks(figure, colour)],
+        drawClear: [interval(figure, colour)],
+        draw: [limitLine(figure, colour)],
         setCursor: [(plot) => {
           const i = plot.cursor.idx;
           if (i === null || i === undefined) { readout.textContent = ""; return; }
