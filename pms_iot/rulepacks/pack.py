@@ -116,7 +116,10 @@ class _Folder:
             if point.range is not None and point.range[0] >= point.range[1]:
                 where = ("points", key, "range")
                 self._problems.append(document.problem(where, "low must be less than high"))
-        found = {key: _point(key, point) for key, point in points.items()}
+        # A point that is wrong is still known, or every rule on it would seem wrong too.
+        named = document.content.get("points")
+        found = {f"{key}": PointDef(f"{key}", Text(f"{key}", f"{key}")) for key in named or ()}
+        found |= {key: _point(key, point) for key, point in points.items()}
         return text(label) if label else Text(self._kind, self._kind), found
 
     def _detectors(self, points: Mapping[str, PointDef]) -> tuple[DetectorSpec, ...]:
@@ -139,11 +142,12 @@ class _Folder:
     def _refuse_doubles(self, document: Document, specs: list[DetectorSpec]) -> None:
         seen: set[str] = set()
         for i, spec in enumerate(specs):
-            for key in [point.key for point in spec.derived_points()]:
-                if key in seen:
-                    what = f"{key!r} is already made by an earlier detector"
-                    self._problems.append(document.problem(("detectors", i), what))
-                seen.add(key)
+            keys = [point.key for point in spec.derived_points()]
+            double = next((key for key in keys if key in seen), None)
+            if double is not None:
+                what = f"{double!r} is already made by an earlier detector"
+                self._problems.append(document.problem(("detectors", i), what))
+            seen.update(keys)
 
     def _rules(self, points: Mapping[str, PointDef]) -> tuple[Rule, ...]:
         document = self._read("alerts.yaml", keys=("rules",))
