@@ -34,11 +34,13 @@ class Verification:
     verdict: Literal["closed", "reopened"]
 
 
-def fault_origin(asset_code: str, rule_id: str, *, safety: bool, link: bool) -> str:
-    """What makes two alerts the same piece of work. A safety alert never hides in another order."""
-    if safety:
-        return f"safety:{asset_code}:{rule_id}"
-    return f"link:{asset_code}" if link else f"fault:{asset_code}"
+FIRST_OUT = timedelta(minutes=10)  # alerts this close together are signs of one fault
+
+
+def fault_origin(asset_code: str, *, safety: bool, link: bool) -> str:
+    """What makes two alerts the same piece of work: the asset, and whether safety or data is lost."""
+    kind = "link" if link else "safety" if safety else "fault"
+    return f"{kind}:{asset_code}"
 
 
 def raise_fault(
@@ -65,9 +67,8 @@ def raise_fault(
     seen = session.exec(select(OrderAlert).where(OrderAlert.alert_id == alert_id)).one_or_none()
     if seen is not None:
         return FaultOutcome(seen.work_order_id, "folded")
-    origin = fault_origin(asset_code, rule_id, safety=safety, link=link)
     fresh = WorkOrder(
-        origin=origin,
+        origin=fault_origin(asset_code, safety=safety, link=link),
         kind="corrective",
         asset_id=asset_id,
         title_zh=label.zh,
@@ -79,7 +80,8 @@ def raise_fault(
         arrive_by=life.arrive_by(severity, at),
         due_at=life.due_at(severity, at),
     )
-    order, is_new = _live_order(session, fresh)
+    joined = None if link else _joined(session, asset_code, safety=safety, at=at)
+    order, is_new = (joined, False) if joined else _live_order(session, fresh)
     verdict = _opened(session, order, at) if is_new else _fold(session, order, severity, at)
     assert order.id is not None
     link_row = OrderAlert(work_order_id=order.id, alert_id=alert_id, rule=rule_id, fired_at=at)
@@ -87,6 +89,31 @@ def raise_fault(
     note_event(session, order, "alert", SYSTEM, at, detail={"alert": alert_id, "rule": rule_id})
     session.flush()
     return FaultOutcome(order.id, verdict)
+
+
+def _joined(session: Session, asset_code: str, *, safety: bool, at: datetime) -> WorkOrder | None:
+    """The live order of the asset that the alert joins, be it of safety or not.
+
+    An order of safety takes in whatever else goes wrong. A safety alert turns an ordinary order
+    into one of safety only while that is fresh and nobody works on it: it must not disappear in an
+    order that waits for parts.
+    """
+    by_safety = fault_origin(asset_code, safety=True, link=False)
+    by_fault = fault_origin(asset_code, safety=False, link=False)
+    query = (
+        select(WorkOrder)
+        .where(col(WorkOrder.origin).in_((by_safety, by_fault)))
+        .where(col(WorkOrder.status).not_in(life.ENDED))
+        .order_by(col(WorkOrder.origin).desc())  # safety before fault
+        .with_for_update()
+    )
+    order = session.exec(query, execution_options={"populate_existing": True}).first()
+    if order is None or order.origin == by_safety or not safety:
+        return order
+    if abs(at - order.opened_at) > FIRST_OUT or order.status not in (Status.NEW, Status.ASSIGNED):
+        return None
+    order.origin = by_safety
+    return order
 
 
 def _live_order(session: Session, fresh: WorkOrder) -> tuple[WorkOrder, bool]:

@@ -46,7 +46,7 @@ class WorkOrder(Table, table=True):
     )
 
     id: int | None = Field(default=None, primary_key=True)
-    origin: str = Field(index=True)  # fault:<asset> | safety:<asset>:<rule> | pm:<plan>:<due date>
+    origin: str = Field(index=True)  # fault|safety|link:<asset>, pm:<asset>:<plan>:<due date>
     kind: str  # corrective | preventive
     asset_id: int = Field(foreign_key="asset.id", index=True)
     title_zh: str

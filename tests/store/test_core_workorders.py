@@ -80,25 +80,47 @@ def test_late_escalation_never_moves_the_due_time_back(core: Engine) -> None:
         assert order_of(session, first.order_id).due_at == due_at("P3", T0)
 
 
-def test_safety_and_silence_have_orders_of_their_own(core: Engine) -> None:
+ENTRAPMENT = rule("entrapment", "P1", safety=True)
+
+
+def test_silence_and_each_asset_have_orders_of_their_own(core: Engine) -> None:
     seed(core, "EL-01", "EL-02")
-    entrapment = rule("entrapment", "P1", safety=True)
     silent = rule("silent", "P2", silent_for_s=180.0)
     with transaction(core) as session:
         orders = [
             fire(session, T0),
-            fire(session, T0, entrapment),
             fire(session, T0, silent),
             fire(session, T0, rule(), "EL-02", 2),
         ]
         origins = [order_of(session, it.order_id).origin for it in orders]
-    assert [it.verdict for it in orders] == ["opened"] * 4
-    assert origins == [
-        "fault:EL-01",
-        "safety:EL-01:elevator.entrapment",
-        "link:EL-01",
-        "fault:EL-02",
-    ]
+    assert [it.verdict for it in orders] == ["opened"] * 3
+    assert origins == ["fault:EL-01", "link:EL-01", "fault:EL-02"]
+
+
+def test_safety_alert_close_after_an_ordinary_one_turns_its_order_into_one_of_safety(
+    core: Engine,
+) -> None:
+    seed(core)
+    with transaction(core) as session:
+        first = fire(session, T0)
+        second = fire(session, minutes(2), ENTRAPMENT)
+        third = fire(session, minutes(40), VIBRATION)
+        order = order_of(session, first.order_id)
+        assert {first.order_id} == {second.order_id, third.order_id}
+        assert (second.verdict, third.verdict) == ("escalated", "folded")
+        assert (order.origin, order.priority) == ("safety:EL-01", "P1")
+
+
+def test_safety_alert_never_hides_in_an_order_that_is_old_or_under_way(core: Engine) -> None:
+    seed(core, "EL-01", "EL-02")
+    with transaction(core) as session:
+        old = fire(session, T0)
+        assert fire(session, minutes(30), ENTRAPMENT).order_id != old.order_id
+        busy = fire(session, T0, rule(), "EL-02", 2)
+        workorders.take(session, busy.order_id, "li", minutes(1), technician_id=technician(session))
+        workorders.start(session, busy.order_id, "li", minutes(2))
+        trapped = fire(session, minutes(3), ENTRAPMENT, "EL-02", 2)
+        assert trapped.verdict == "opened" and trapped.order_id != busy.order_id
 
 
 def test_the_same_alert_raised_twice_changes_nothing(core: Engine) -> None:
