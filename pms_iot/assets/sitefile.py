@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
 
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.kernel.text import Text
@@ -129,7 +131,9 @@ def load_site(path: Path, kinds: Collection[str] | None = None) -> SiteFile:
     """
     name = path.name
     try:
-        tree = YAML().load(path)
+        yaml = YAML()
+        yaml.Constructor = _DatesAsText
+        tree = yaml.load(path)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
         raise SiteFileError(name, [f"{name}:{line}: {error.problem}"]) from error
@@ -144,6 +148,17 @@ def load_site(path: Path, kinds: Collection[str] | None = None) -> SiteFile:
     if found := list(_contradictions(loaded, kinds)):
         raise _error(name, tree, found)
     return loaded
+
+
+class _DatesAsText(RoundTripConstructor):
+    """Leaves dates to the model, which can say on which line 30 February stands."""
+
+
+def _as_text(_: RoundTripConstructor, node: ScalarNode) -> str:
+    return str(node.value)
+
+
+_DatesAsText.add_constructor("tag:yaml.org,2002:timestamp", _as_text)
 
 
 def _error(name: str, tree: Any, mistakes: Sequence[tuple[Where, str]]) -> SiteFileError:
