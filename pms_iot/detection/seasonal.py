@@ -146,19 +146,18 @@ class Seasonal(LearnedDetector):
 
     def _time_of_day(self, rows: Rows, at: Times) -> tuple[Rows, Rows]:
         """(quarter hour of the day, day) in the zone of each row's site."""
-        hours = at // _HOUR_NS
-        pairs = np.column_stack((self._zone[rows], hours))
-        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-        offsets = np.array([self._offset(int(z), int(h)) for z, h in unique])
+        key = (at // _HOUR_NS) * len(self._zones) + self._zone[rows]
+        unique, inverse = np.unique(key, return_inverse=True)
+        offsets = np.array([self._offset(*divmod(k, len(self._zones))) for k in unique.tolist()])
         local_s = at // S + offsets[inverse]
         return (local_s % 86_400 // _BIN_S).astype(np.intp), local_s // 86_400
 
-    def _offset(self, zone: int, hour: int) -> int:
+    def _offset(self, hour: int, zone: int) -> int:
         """Seconds that the zone is ahead of UTC in that hour; zones change on the hour."""
         if len(self._offsets) > 10_000:
             self._offsets.clear()
-        if (zone, hour) not in self._offsets:
+        if (hour, zone) not in self._offsets:
             local = from_ns(hour * _HOUR_NS).astimezone(ZoneInfo(self._zones[zone]))
             ahead = local.utcoffset()
-            self._offsets[zone, hour] = 0 if ahead is None else int(ahead.total_seconds())
-        return self._offsets[zone, hour]
+            self._offsets[hour, zone] = 0 if ahead is None else int(ahead.total_seconds())
+        return self._offsets[hour, zone]
