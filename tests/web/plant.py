@@ -40,7 +40,6 @@ from pms_iot.workorders.technicians import apply_technicians
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)  # 14:30 at the site
 SITE = Path(__file__).with_name("site.yaml")
-SKILLS_OF_KIND = ("elevator", "booster_set", "fire_pump", "drainage_pump", "fire_panel")
 
 
 def password_of(name: str) -> str:
@@ -80,21 +79,33 @@ class Plant:
             workorders.telemetry_recovered(session, alert_id=alert_id, at=at)
 
 
-def build(folder: Path, clock: Clock | None = None) -> Plant:
-    """The plant with its register, people and plans; no samples, no alerts."""
-    clock = clock or ManualClock(NOW)
+def build(folder: Path) -> None:
+    """Makes the plant's files: register, people and plans; no samples, no alerts."""
     engine = open_engine(f"sqlite:///{folder / 'core.db'}")
     upgrade(engine)
     packs = load_packs(rules_root())
     site = load_site(SITE, packs)
     with transaction(engine) as session:
         points = {kind: list(pack.points.values()) for kind, pack in packs.items()}
-        apply_site(session, site, points, clock.now())
-        apply_technicians(session, site.technicians, clock.now())
-        _people(session, clock.now())
-    settings = Settings(data_dir=folder)
-    store = EmbeddedStore(folder / "samples.db")
-    deps = WebDeps(engine, store, SeriesCatalog(engine), packs, clock, settings, LiveFeed())
+        apply_site(session, site, points, NOW)
+        apply_technicians(session, site.technicians, NOW)
+        _people(session, NOW)
+    engine.dispose()
+
+
+def open_plant(folder: Path, clock: Clock | None = None) -> Plant:
+    """Opens the files that `build` made."""
+    engine = open_engine(f"sqlite:///{folder / 'core.db'}")
+    packs = load_packs(rules_root())
+    deps = WebDeps(
+        engine=engine,
+        store=EmbeddedStore(folder / "samples.db"),
+        catalog=SeriesCatalog(engine),
+        packs=packs,
+        clock=clock or ManualClock(NOW),
+        settings=Settings(data_dir=folder),
+        live=LiveFeed(),
+    )
     return Plant(deps, create_app(deps), packs)
 
 
@@ -253,7 +264,8 @@ if __name__ == "__main__":
     from pms_iot.kernel.clock import ScaledClock, SystemClock
 
     with tempfile.TemporaryDirectory() as folder:
-        plant = build(Path(folder), ScaledClock(SystemClock().now_ns(), to_ns(NOW), 1.0))
+        build(Path(folder))
+        plant = open_plant(Path(folder), ScaledClock(SystemClock().now_ns(), to_ns(NOW), 1.0))
         fill(plant)
         threading.Thread(target=chatter, args=(plant, threading.Event()), daemon=True).start()
         uvicorn.run(plant.app, port=int(sys.argv[1]), log_level="warning", timeout_graceful_shutdown=2)  # fmt: skip
