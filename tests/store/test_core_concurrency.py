@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 FIRST = T0.date()
 
 
-def worker(what: str, core_url: str, *arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.store.core_worker", what, core_url]
+def worker(what: str, store_url: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.store.core_worker", what, store_url]
     command += [str(argument) for argument in arguments]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -37,10 +37,10 @@ def finished(*processes: subprocess.Popen[str]) -> None:
 
 
 def test_two_processes_of_four_threads_raise_one_fault_two_hundred_times(
-    core: Engine, core_url: str
+    core: Engine, store_url: str
 ) -> None:
     seed(core)
-    finished(worker("faults", core_url, 100), worker("faults", core_url, 100))
+    finished(worker("faults", store_url, 100), worker("faults", store_url, 100))
     with transaction(core) as session:
         (alert,) = session.exec(select(Alert)).all()
         (order,) = session.exec(select(WorkOrder)).all()
@@ -77,23 +77,23 @@ def live_orders(core: Engine) -> int:
 
 
 def test_two_schedulers_and_a_restart_open_every_occurrence_once(
-    core: Engine, core_url: str
+    core: Engine, store_url: str
 ) -> None:
     seed(core, "EL-01", "EL-02", "EL-03")
     plan_days(core)
-    finished(worker("tick", core_url, FIRST, 25), worker("tick", core_url, FIRST, 25))
-    finished(worker("tick", core_url, FIRST, 28))
+    finished(worker("tick", store_url, FIRST, 25), worker("tick", store_url, FIRST, 25))
+    finished(worker("tick", store_url, FIRST, 28))
     assert rows(core) == expected(28, 3)
     assert live_orders(core) == 3
 
 
 def test_scheduler_killed_while_it_ticks_misses_nothing_and_doubles_nothing(
-    core: Engine, core_url: str
+    core: Engine, store_url: str
 ) -> None:
     seed(core, "EL-01", "EL-02", "EL-03")
     plan_days(core)
     for done_before_the_kill in (3, 9, 17):
-        process = worker("tick", core_url, FIRST, 100_000)
+        process = worker("tick", store_url, FIRST, 100_000)
         assert process.stdout is not None
         for _ in range(done_before_the_kill):
             assert process.stdout.readline().strip()
@@ -101,6 +101,6 @@ def test_scheduler_killed_while_it_ticks_misses_nothing_and_doubles_nothing(
         process.communicate(timeout=30)
     reached = max(due_on for _, due_on in rows(core))
     days = (reached - FIRST).days + 5
-    finished(worker("tick", core_url, FIRST, days))
+    finished(worker("tick", store_url, FIRST, days))
     assert rows(core) == expected(days, 3)
     assert live_orders(core) == 3

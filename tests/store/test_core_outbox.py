@@ -153,21 +153,21 @@ def test_webhook_gets_it_after_the_server_is_back(core: Engine) -> None:
     assert first.body == second.body
 
 
-def test_two_dispatchers_send_each_message_once(core: Engine, core_url: str) -> None:
+def test_two_dispatchers_send_each_message_once(core: Engine, store_url: str) -> None:
     write(core, *(f"m{n}" for n in range(60)))
     with web_server() as server:
-        finished(*(worker("deliver", core_url, server.url) for _ in range(2)))
+        finished(*(worker("deliver", store_url, server.url) for _ in range(2)))
     ids = [request.headers["webhook-id"] for request in server.requests]
     assert len(ids) == 60 and len(set(ids)) == 60
 
 
 def test_dispatcher_killed_while_sending_sends_again_with_the_same_id(
-    core: Engine, core_url: str
+    core: Engine, store_url: str
 ) -> None:
     write(core, "a")
     with web_server() as server:
         server.hang = threading.Event()
-        process = worker("deliver", core_url, server.url)
+        process = worker("deliver", store_url, server.url)
         wait_for(lambda: server.requests, "the first attempt")
         process.kill()
         process.communicate()
