@@ -85,6 +85,16 @@ def test_an_engine_that_was_down_marks_nobody_silent() -> None:
     assert said(resumed.check(at(90_111), at(89_990))) == [("fired", "GW", 90_110 - 0)]
 
 
+def test_what_an_agent_did_not_read_before_it_began_says_nothing_of_its_devices() -> None:
+    dead = watch()
+    dead.heard("GW", both(0), now_ns=at(0))
+    dead.started("GW", at(500))
+    dead.heard("GW", samples(B, [510], [1]), now_ns=at(510))
+    assert dead.check(at(510), at(0)) == []
+    dead.heard("GW", samples(B, [561], [1]), now_ns=at(561))
+    assert said(dead.check(at(561), at(0))) == [("fired", "A", 560)]
+
+
 def test_without_a_gateway_the_engines_clock_counts() -> None:
     dead = watch()
     dead.heard(None, samples(A, [0], [1]))

@@ -84,5 +84,5 @@ def test_most_recorded_faults_open_an_alert_and_none_opens_before_its_fault() ->
         alerts = one.alerts()
         if alerts:
             (early if min(alerts) < one.onset else found).add(one.name)
-    assert len(found) >= 13
+    assert len(found) >= 15
     assert early <= {IRREGULAR}
