@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ from pms_iot.workorders.technicians import apply_technicians
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)  # 14:30 at the site
 SITE = Path(__file__).with_name("site.yaml")
+
+
+@cache
+def _packs() -> Mapping[str, RulePack]:
+    return load_packs(rules_root())
 
 
 def password_of(name: str) -> str:
@@ -83,7 +89,7 @@ def build(folder: Path) -> None:
     """Makes the plant's files: register, people and plans; no samples, no alerts."""
     engine = open_engine(f"sqlite:///{folder / 'core.db'}")
     upgrade(engine)
-    packs = load_packs(rules_root())
+    packs = _packs()
     site = load_site(SITE, packs)
     with transaction(engine) as session:
         points = {kind: list(pack.points.values()) for kind, pack in packs.items()}
@@ -96,7 +102,7 @@ def build(folder: Path) -> None:
 def open_plant(folder: Path, clock: Clock | None = None) -> Plant:
     """Opens the files that `build` made."""
     engine = open_engine(f"sqlite:///{folder / 'core.db'}")
-    packs = load_packs(rules_root())
+    packs = _packs()
     deps = WebDeps(
         engine=engine,
         store=EmbeddedStore(folder / "samples.db"),

@@ -16,10 +16,11 @@
     return String(Number(value.toFixed(digits)));
   }
 
-  function ago(ms) {
+  function ago(ms, bare) {
     const s = Math.max(0, ms) / 1000;
     const [size, text] = s >= 172800 ? [86400, days] : s >= 7200 ? [3600, hours] : s >= 120 ? [60, minutes] : [1, seconds];
-    return body.dataset.ago.replace("{age}", text.replace("{n}", Math.floor(s / size)));
+    const age = text.replace("{n}", Math.floor(s / size));
+    return bare ? age : body.dataset.ago.replace("{age}", age);
   }
 
   function showValues() {
@@ -43,7 +44,7 @@
     for (const element of document.querySelectorAll("[data-age]")) {
       const known = element.dataset.age.split(" ").map((id) => newest.get(Number(id))?.[0] ?? 0);
       const at = Math.max(Number(element.dataset.at ?? 0), ...known);
-      if (at) element.textContent = ago(now - at);
+      if (at) element.textContent = ago(now - at, "bare" in element.dataset);
     }
   }
 
