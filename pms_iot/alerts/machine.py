@@ -157,7 +157,7 @@ class RuleEngine:
         ):
             # Two samples far apart do not prove what was true between them: the delay starts again.
             gap = t - heard > table.max_gap_ns[row]
-            heard = t
+            since_last, heard = t - heard, t
             true = open_ and condition.holds(value, active=phase >= _FIRING)
             if phase < _FIRING:
                 if not true:
@@ -168,6 +168,9 @@ class RuleEngine:
                 if t - begun >= table.for_ns[row]:
                     phase, since = _FIRING, begun
                     found.append(self._transition("fired", row, t, since, value, usable))
+            elif not open_:
+                # A pump that stands still proves no repair: the off-delay counts open time only.
+                begun += since_last if phase == _CLEARING else 0
             elif true:
                 phase = _FIRING
             else:

@@ -120,10 +120,12 @@ def test_unknown_gate_is_closed() -> None:
     assert run([90] * 5, replace(rule, when=(replace(RUNNING, point="absent"),))) == []
 
 
-def test_a_closed_gate_ends_the_alert() -> None:
+def test_a_closed_gate_holds_the_alert_and_its_off_delay() -> None:
     rule = replace(HOT, for_s=0, clear_for_s=2, when=(replace(RUNNING, for_s=0),))
-    batch = Batch.concat([samples(TEMP, range(8), [90] * 8), samples(RUN, [0, 4], [1, 0])])
-    assert steps(engine(rule).update(batch)) == [("fired", 0, 0), ("resolved", 6, 0)]
+    temperature = samples(TEMP, range(12), [90] * 4 + [20] * 8)  # cools down at 4
+    running = samples(RUN, [0, 5, 9], [1, 0, 1])  # and stands still from 5 to 9
+    found = steps(engine(rule).update(Batch.concat([temperature, running])))
+    assert found == [("fired", 0, 0), ("resolved", 10, 0)]  # 4 to 5 and 9 to 10 while running
 
 
 def test_alert_tells_what_was_expected() -> None:
