@@ -23,6 +23,11 @@ def local_seconds(at: datetime, zone: str) -> str:
     return at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def last_day(at: datetime, zone: str) -> str:
+    """The last day before an instant that ends a day, as maintenance is due."""
+    return str(local_date(at - timedelta(microseconds=1), zone))
+
+
 def zone_name(zone: str, now: datetime) -> str:
     """`Asia/Shanghai (UTC+08:00)`."""
     offset = now.astimezone(ZoneInfo(zone)).strftime("%z")

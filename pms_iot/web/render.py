@@ -56,6 +56,7 @@ def _environment() -> Environment:
     env.globals.update(functions)
     filters: dict[str, Any] = {
         "local": formats.local,
+        "last_day": formats.last_day,
         "local_seconds": formats.local_seconds,
         "number": formats.number,
     }

@@ -132,7 +132,7 @@ def test_the_stream_carries_values_and_changed_lists(plant: Plant, served: str):
         found: dict[str, object] = {}
         while len(found) < 2:
             kind, content = next(events)
-            if kind == "changed" or [plant.series("EL-01", "motor_temp"), NOW_MS + 1000, 91.5, 192] in content["values"]:  # type: ignore[index]  # fmt: skip
+            if kind == "changed" or [plant.series("EL-01", "motor_temp"), NOW_MS + 1000, 91.5, 192] in content["values"]:  # fmt: skip
                 found[kind] = content
         assert found["changed"] == ["alerts"]
 

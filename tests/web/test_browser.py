@@ -125,6 +125,20 @@ def test_the_chart_of_an_asset_is_drawn_and_reads_out(visit: Open, complaints: l
     assert complaints == []
 
 
+def test_the_chart_moves_on_with_the_clock(plant: Plant, visit: Open, complaints: list[str]):
+    page = visit("viewer")
+    page.goto("/a/EL-01?point=motor_temp&span=1h")
+    figure = page.locator("figure.chart")
+    expect(figure).to_have_attribute("data-drawn", "yes")
+    end = int(figure.get_attribute("data-end") or 0)
+    plant.deps.clock.advance(600)  # the plant's clock is a ManualClock
+    with page.expect_response("**/api/v1/series/**", timeout=20_000) as answer:
+        plant.arrive("EL-01", {"motor_temp": 95.0}, NOW + timedelta(seconds=600))
+    assert answer.value.ok
+    expect(figure).to_have_attribute("data-end", str(end + 600_000))
+    assert complaints == []
+
+
 def test_acknowledging_on_the_list_needs_no_reload(visit: Open, complaints: list[str]):
     page = visit("wang")
     page.goto("/alerts")

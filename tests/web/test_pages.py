@@ -43,7 +43,7 @@ def test_an_asset_out_of_service_is_calm(plant: Plant, log_in: LogIn):
 def test_values_that_stop_coming_turn_stale(plant: Plant, log_in: LogIn):
     client = log_in("viewer")
     assert "s-normal" in _card(client.get("/").text, "BP-01")
-    plant.deps.clock.advance(3600)  # type: ignore[attr-defined]  # the plant's clock is a ManualClock
+    plant.deps.clock.advance(3600)  # the plant's clock is a ManualClock
     card = _card(client.get("/").text, "BP-01")
     assert "s-stale" in card and "value stale" in card
 

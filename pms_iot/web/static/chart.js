@@ -1,6 +1,7 @@
 // History charts: mean line, minimum-maximum band, expected band, limit and marked interval.
 "use strict";
 (() => {
+  const FOLLOW_MS = 5000;
   const language = document.documentElement.lang;
 
   function colours() {
@@ -74,7 +75,7 @@
     };
   }
 
-  function options(figure, data, names, colour) {
+  function options(figure, names, colour) {
     const zone = figure.dataset.zone;
     const coded = Object.keys(names).length > 0;
     const stepped = coded ? uPlot.paths.stepped({ align: 1 }) : undefined;
@@ -89,7 +90,7 @@
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-      scales: { x: { range: [data.start, data.end] }, y: { range: range(figure, coded) } },
+      scales: { x: { range: () => [figure.dataset.start / 1000, figure.dataset.end / 1000] }, y: { range: range(figure, coded) } },
       axes: [
         { ...ink, values: timeAxis(zone), space: 56, size: 34 },
         { ...ink, size: coded ? Math.min(140, 24 + widest * (language.startsWith("zh") ? 13 : 7)) : 58,
@@ -100,7 +101,7 @@
         {},
         { ...hidden, spanGaps: true }, { ...hidden, spanGaps: true }, // expected band: high, low
         hidden, hidden, // range: high, low
-        { stroke: colour.line, width: 1.75, points: { show: data.at.length < 60 }, paths: stepped },
+        { stroke: colour.line, width: 1.75, points: { show: (plot) => plot.data[0].length < 60 }, paths: stepped },
       ],
       bands: [{ series: [1, 2], fill: colour.band }, ...(coded ? [] : [{ series: [3, 4], fill: colour.range }])],
       hooks: {
@@ -119,22 +120,41 @@
     };
   }
 
-  async function draw(figure) {
-    const holder = figure.querySelector(".plot"), readout = figure.querySelector(".readout");
-    const buckets = Math.max(50, Math.min(1000, Math.round(holder.clientWidth)));
+  async function fetchColumns(figure) { // null: the server did not answer with samples
+    const width = figure.querySelector(".plot").clientWidth;
+    const buckets = Math.max(50, Math.min(1000, Math.round(width)));
     const query = new URLSearchParams({ start: figure.dataset.start, end: figure.dataset.end, buckets });
     const answer = await fetch(`${figure.dataset.url}?${query}`);
-    if (!answer.ok) { readout.textContent = figure.dataset.failed; figure.dataset.drawn = "failed"; return; }
+    if (!answer.ok) return null;
     const data = await answer.json();
-    if (!data.at.length) { readout.textContent = figure.dataset.empty; figure.dataset.drawn = "empty"; return; }
+    return [data.at, data.hi, data.lo, data.high, data.low, data.mean];
+  }
+
+  function follow(figure, plot) { // the window ends now: move it on while values come in, at a calm pace
+    let last = Date.now();
+    const span = Number(figure.dataset.end) - Number(figure.dataset.start);
+    document.addEventListener("live-tick", async (event) => {
+      if (document.hidden || Date.now() - last < FOLLOW_MS) return;
+      last = Date.now();
+      figure.dataset.end = event.detail.now;
+      figure.dataset.start = event.detail.now - span;
+      const columns = await fetchColumns(figure);
+      if (columns) plot.setData(columns);
+    });
+  }
+
+  async function draw(figure) {
+    const holder = figure.querySelector(".plot"), readout = figure.querySelector(".readout");
+    const columns = await fetchColumns(figure);
+    if (!columns) { readout.textContent = figure.dataset.failed; figure.dataset.drawn = "failed"; return; }
+    if (!columns[0].length) { readout.textContent = figure.dataset.empty; figure.dataset.drawn = "empty"; return; }
     const names = JSON.parse(figure.dataset.names || "{}");
-    const columns = [data.at, data.hi, data.lo, data.high, data.low, data.mean];
-    const plot = new uPlot(options(figure, data, names, colours()), columns, holder);
+    const plot = new uPlot(options(figure, names, colours()), columns, holder);
     figure.dataset.drawn = "yes";
+    if ("follow" in figure.dataset) follow(figure, plot);
     new ResizeObserver(() => {
       if (holder.clientWidth && holder.clientWidth !== plot.width) plot.setSize({ width: holder.clientWidth, height: plot.height });
     }).observe(figure);
-    return plot;
   }
 
   for (const figure of document.querySelectorAll("figure.chart")) draw(figure);
