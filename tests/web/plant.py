@@ -85,9 +85,9 @@ class Plant:
             workorders.telemetry_recovered(session, alert_id=alert_id, at=at)
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, url: str | None = None) -> None:
     """Makes the plant's files: register, people and plans; no samples, no alerts."""
-    engine = open_engine(f"sqlite:///{folder / 'core.db'}")
+    engine = open_engine(url or f"sqlite:///{folder / 'core.db'}")
     upgrade(engine)
     packs = _packs()
     site = load_site(SITE, packs)
@@ -99,9 +99,9 @@ def build(folder: Path) -> None:
     engine.dispose()
 
 
-def open_plant(folder: Path, clock: Clock | None = None) -> Plant:
+def open_plant(folder: Path, clock: Clock | None = None, url: str | None = None) -> Plant:
     """Opens the files that `build` made."""
-    engine = open_engine(f"sqlite:///{folder / 'core.db'}")
+    engine = open_engine(url or f"sqlite:///{folder / 'core.db'}")
     packs = _packs()
     deps = WebDeps(
         engine=engine,

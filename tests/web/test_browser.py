@@ -52,8 +52,16 @@ def visit(browser: Browser, served: str, complaints: list[str]) -> Generator[Ope
         if message.type in ("error", "warning") and "404" not in message.text:
             complaints.append(message.text)
 
-    def log_in(name: str, size: dict[str, int] = DESKTOP, language: str = "en-GB") -> Page:
-        context = browser.new_context(base_url=served, viewport=size, locale=language)
+    def log_in(
+        name: str,
+        size: dict[str, int] = DESKTOP,
+        language: str = "en-GB",
+        *,
+        scripts: bool = True,
+    ) -> Page:
+        context = browser.new_context(
+            base_url=served, viewport=size, locale=language, java_script_enabled=scripts
+        )
         contexts.append(context)
         page = context.new_page()
         page.on("console", note)
@@ -189,6 +197,24 @@ def test_a_technician_repairs_on_a_phone(plant: Plant, visit: Open, complaints: 
         order_id = int(page.url.rsplit("/", 1)[1])
         assert session.get_one(WorkOrder, order_id).status == "closed"
     assert [text for text in complaints if "422" not in text] == []
+
+
+def test_the_technicians_page_works_without_scripts(visit: Open):
+    page = visit("wang", PHONE, scripts=False)
+    page.locator("article", has_text="Half-month service").first.get_by_role(
+        "button", name="Take"
+    ).click()
+    page.get_by_role("button", name="Start work").click()
+    page.locator("ol.checklist > li").first.get_by_role("radio", name="Pass").check()
+    page.get_by_role("button", name="Save the checklist").click()
+    expect(page.locator("#checklist-title")).to_contain_text("1 /")
+    page.locator("#photos ~ form input[type=file]").set_input_files(
+        {"name": "p.jpg", "mimeType": "image/jpeg", "buffer": _jpeg()}
+    )
+    page.locator("#photos ~ form").get_by_role("button", name="Upload").click()
+    expect(page.locator("#photos ~ .evidence img")).to_have_count(1)
+    page.get_by_role("button", name="Finish the work").click()
+    expect(page.locator(".problem")).to_contain_text("not decided yet")
 
 
 def _jpeg() -> bytes:

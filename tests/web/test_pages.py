@@ -14,7 +14,7 @@ from pms_iot.kernel.db import transaction
 from pms_iot.web.formats import duration, number
 from pms_iot.web.status import worst
 from tests.web.conftest import LogIn
-from tests.web.plant import NOW, Plant, build, open_plant, password_of
+from tests.web.plant import NOW, Plant, build, fill, open_plant, password_of
 
 
 def _card(page: str, code: str) -> str:
@@ -156,6 +156,26 @@ def test_nothing_is_lost_silently(log_in: LogIn):
     for sign in ("rope_tension", "line 1: no seq", "connection refused", "given up", "1 of 2 answer",
                  "expired 2026-06-30", "614400"):  # fmt: skip
         assert sign in page, sign
+
+
+def test_every_page_works_on_postgresql(postgres_url: str, tmp_path: Path):
+    build(tmp_path, postgres_url)
+    plant = open_plant(tmp_path, url=postgres_url)
+    fill(plant)
+    client = TestClient(plant.app, headers={"accept-language": "en"})
+    form = {"username": "wang", "password": password_of("wang")}
+    assert "My work" in client.post("/login", data=form).text
+    for step in ("take", "start", "note"):
+        data = {"note": "fan replaced", "seen": 1} if step == "note" else None
+        assert client.post(f"/wo/1/{step}", data=data).status_code == 200
+    assert client.post("/alerts/3/acknowledge").status_code == 200
+    client.cookies.delete("pms_session")
+    client.post("/login", data={"username": "manager", "password": password_of("manager")})
+    for path in ("/", "/alerts", "/alerts?state=shelved", "/alerts/3", "/a/EL-01", "/wo", "/wo/1",
+                 "/m", "/pm", "/admin", "/readyz"):  # fmt: skip
+        assert client.get(path).status_code == 200, path
+    plant.deps.store.close()
+    plant.deps.engine.dispose()
 
 
 def test_an_empty_plant_says_what_to_do(tmp_path: Path):

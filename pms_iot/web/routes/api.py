@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Iterable
 from itertools import pairwise
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from pms_iot.kernel.auth import account_of
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError
 from pms_iot.telemetry.store import Buckets
-from pms_iot.web.visit import SESSION_COOKIE, Looking, Visit
+from pms_iot.web.visit import SESSION_COOKIE, Looking, Visit, deps_of
 
 router = APIRouter(prefix="/api/v1")
 MAX_WINDOW_S = 400 * 86_400
@@ -85,7 +85,13 @@ def _by_time(at: Any, values: Any) -> dict[int, float | None]:
     return {instant: value if math.isfinite(value) else None for instant, value in pairs}
 
 
-@router.get("/live", response_class=EventSourceResponse)
+def _has_room(request: Request) -> None:
+    """Each stream holds a connection; a runaway client must not take them all."""
+    if deps_of(request).live.is_full():
+        raise HTTPException(503, "too many live streams")
+
+
+@router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(_has_room)])
 async def live(visit: Looking) -> AsyncGenerator[ServerSentEvent]:
     """Server-sent events: `tick` {now, values: [[series, at ms, value, quality], …]} and `changed` [list, …].
 

@@ -89,7 +89,8 @@
     };
     // Without a shared worker every tab holds a connection, so hidden tabs give theirs up.
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden) source?.close(); else open();
+      source?.close();
+      if (!document.hidden) open();
     });
     if (!document.hidden) open();
   }

@@ -14,7 +14,7 @@ function connect() {
   source.onerror = () => {
     tell({ kind: "lost" });
     if (source.readyState === EventSource.CLOSED) { // refused, e.g. after the log-in ended: the browser gives up, we do not
-      setTimeout(connect, 5000);
+      setTimeout(() => { if (ports.size && source?.readyState === EventSource.CLOSED) connect(); }, 5000);
     }
   };
 }
