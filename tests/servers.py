@@ -26,13 +26,15 @@ START_S = 30.0
 _PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin"
 
 
-def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+def wait_for(
+    condition: Callable[[], object], what: str, timeout_s: float = 20.0, every_s: float = 0.005
+) -> None:
     """Returns as soon as the condition is true; fails naming what was waited for."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_s:g} s for {what}")
-        time.sleep(0.005)
+        time.sleep(every_s)
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ class Plant:
 
     # -- what came of it -------------------------------------------------------------------
 
-    @property
+    @cached_property
     def core(self) -> Engine:
         url = self.engine_env.get("PMS_DATABASE_URL") or f"sqlite:///{self.directory / 'core.db'}"
         return open_engine(url)

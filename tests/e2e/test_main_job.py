@@ -44,13 +44,16 @@ SIMULATED = [
     Machine("DP-H", "drainage_pump", over_mqtt=True),
     Machine("FA-H", "fire_panel"),
 ]
-RECORDED = [
-    Machine("WP-F", "replay", replay={"file": str(SKAB / "valve1/0.csv"), "rows": RUN_S}),
-    Machine(
-        "WP-H",
-        "replay",
-        replay={"file": str(SKAB / "anomaly-free/anomaly-free.csv"), "rows": RUN_S},
-    ),
+
+
+def recorded(id: str, run: str) -> Machine:
+    return Machine(id, "replay", replay={"file": str(SKAB / f"{run}.csv"), "rows": RUN_S})
+
+
+RECORDED = [  # a real pump: a valve closed, another fault, and no fault at all
+    recorded("WP1-F", "valve1/12"),
+    recorded("WP2-F", "other/6"),
+    recorded("WP-H", "anomaly-free/anomaly-free"),
 ]
 
 
@@ -86,7 +89,7 @@ def test_each_fault_opens_exactly_one_work_order_and_health_opens_none(
     plant: Plant, killed: bool
 ) -> None:
     if killed:
-        wait_for(lambda: plant.elapsed_s() > ONSET_S + 60, "the first fault signs", 120)
+        wait_for(lambda: plant.elapsed_s() > ONSET_S + 60, "the first fault signs", 120, 0.2)
         plant.kill("engine")
         plant.start_engine()
     faulty = {m.id for m in plant.machines if m.id.endswith("-F")}
@@ -96,6 +99,7 @@ def test_each_fault_opens_exactly_one_work_order_and_health_opens_none(
         ),
         f"an order for each of {sorted(faulty)}",
         150,
+        every_s=0.5,
     )
 
     orders = plant.orders()
