@@ -21,7 +21,7 @@ from pms_iot.assets.register import Applied, apply_site, load_site
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel import auth
-from pms_iot.kernel.clock import Clock, clock_from, to_ns
+from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.kernel.users import Account, Role
@@ -58,12 +58,12 @@ def open_store(settings: Settings, catalog: SeriesCatalog, counters: Counters) -
     return EmbeddedStore(settings.data_dir / "samples.db", counters)
 
 
-def open_channels(settings: Settings, clock: Clock) -> list[Channel]:
+def open_channels(settings: Settings) -> list[Channel]:
     """The notification channels that are configured."""
     channels: list[Channel] = []
     if settings.webhook.url:
         secret = settings.webhook.secret.get_secret_value()
-        channels.append(Webhook(settings.webhook.url, secret, clock))
+        channels.append(Webhook(settings.webhook.url, secret, SystemClock()))
     if settings.email.host:
         mail = settings.email
         channels.append(
@@ -209,7 +209,7 @@ def build(settings: Settings) -> Runtime:
     catalog = SeriesCatalog(engine)
     counters = Counters()
     store = open_store(settings, catalog, counters)
-    channels = open_channels(settings, clock)
+    channels = open_channels(settings)
     consumer = Consumer(settings.mqtt, clock, counters)
     live = LiveFeed()
     rules = [rule for pack in packs.values() for rule in pack.rules]

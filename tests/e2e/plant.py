@@ -1,23 +1,30 @@
 """A property for end-to-end tests: machines, edge agent and engine as separate real programs."""
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, text
 
+from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.bootstrap import open_store
 from pms_iot.kernel.clock import ScaledClock, to_ns
 from pms_iot.kernel.db import open_engine
+from pms_iot.settings import InfluxSettings, Settings
+from pms_iot.telemetry.counters import Counters
 from tests.servers import free_port, listens, wait_for
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -33,6 +40,7 @@ class Machine:
     fault: Mapping[str, Any] | None = None
     over_mqtt: bool = False
     replay: Mapping[str, Any] | None = None
+    maintained_days_ago: int = 0  # the half-month service of a lift
 
     @property
     def watched_as(self) -> str:
@@ -46,7 +54,50 @@ class Machine:
 
     def in_site(self) -> dict[str, Any]:
         name = {"zh": f"设备 {self.id}", "en": f"Machine {self.id}"}
-        return {"id": self.id, "kind": self.watched_as, "name": name, "gateway": "gw-01"}
+        site = {"id": self.id, "kind": self.watched_as, "name": name, "gateway": "gw-01"}
+        if self.maintained_days_ago:
+            done_on = (MORNING - timedelta(days=self.maintained_days_ago)).date()
+            site["plans"] = {"half_month": {"last_done_on": done_on.isoformat()}}
+        return site
+
+
+@dataclass
+class Phone:
+    """Whoever gets the engine's messages: a web server that keeps what is posted to it."""
+
+    received: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # (webhook-id, event)
+    secret: str = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+
+    def __enter__(self) -> "Phone":
+        received = self.received
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # the name that http.server calls
+                body = self.rfile.read(int(self.headers["content-length"]))
+                received.append((self.headers["webhook-id"], json.loads(body)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def opened(self) -> list[int]:
+        """The orders it was told of as opened; one entry for each message id."""
+        told = {
+            id: event for id, event in self.received if event["type"].endswith("work_order.opened")
+        }
+        return sorted(event["data"]["work_order"] for event in told.values())
 
 
 @dataclass
@@ -58,6 +109,7 @@ class Plant:
     machines: Sequence[Machine]
     engine_env: Mapping[str, str]  # where the engine stores
     factor: float
+    phone: "Phone"
     web_port: int = field(default_factory=free_port)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -115,6 +167,8 @@ class Plant:
             "PMS_DATA_DIR": str(self.directory),
             "PMS_MQTT__PORT": str(self.broker_port),
             "PMS_WEB__PORT": str(self.web_port),
+            "PMS_WEBHOOK__URL": self.phone.url,
+            "PMS_WEBHOOK__SECRET": self.phone.secret,
             **self.engine_env,
         }
         self._start("engine", "pms-iot", "serve", "--site", site, env=env)
@@ -144,6 +198,12 @@ class Plant:
             },
         )
         self._start("edge", "pms-edge", "run", gateway)
+
+    def stop(self, name: str) -> None:
+        """An orderly end, which leaves nothing in memory."""
+        process = self._running.pop(name)
+        process.terminate()
+        process.wait(10)
 
     def kill(self, name: str) -> None:
         """kill -9."""
@@ -199,12 +259,28 @@ class Plant:
         """Simulated seconds since the start."""
         return (self.clock.now_ns() - self.clock.start_ns) / 1e9
 
-    def orders(self) -> list[dict[str, Any]]:
-        """Corrective work orders that are not over, with their asset."""
+    def samples_stored(self) -> int:
+        """Measured samples of the machines, read back through the store that the engine uses."""
+        influx = {
+            name.removeprefix("PMS_INFLUX__").lower(): value
+            for name, value in self.engine_env.items()
+            if name.startswith("PMS_INFLUX__")
+        }
+        settings = Settings(data_dir=self.directory, influx=InfluxSettings.model_validate(influx))
+        catalog = SeriesCatalog(self.core)
+        store = open_store(settings, catalog, Counters())
+        start_ns = self.clock.start_ns - 10**9
+        ids = [info.id for info in catalog.all() if info.kind != "gateway" and not info.derived]
+        stored = sum(len(store.read(id, start_ns, self.clock.now_ns())) for id in ids)
+        store.close()
+        return stored
+
+    def orders(self, kind: str = "corrective") -> list[dict[str, Any]]:
+        """Work orders of a kind that are not over, with their asset."""
         return self.rows(
             "select o.id, o.status, o.origin, a.code as asset from work_order o"
             " join asset a on a.id = o.asset_id"
-            " where o.kind = 'corrective' and o.status not in ('closed', 'cancelled')"
+            f" where o.kind = '{kind}' and o.status not in ('closed', 'cancelled')"
         )
 
     def alerts(self) -> list[dict[str, Any]]:

@@ -1,17 +1,15 @@
 """The main job: faults of known onset in, exactly one work order for each out."""
 
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pms_iot.kernel.clock import from_ns
 from pms_iot.settings import InfluxSettings
 from tests import servers
-from tests.e2e.plant import Machine, Plant
+from tests.e2e.plant import Machine, Phone, Plant
 from tests.servers import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
@@ -38,7 +36,7 @@ SIMULATED = [
     Machine("FP-F", "fire_pump", fault("suction_valve_closed")),
     Machine("DP-F", "drainage_pump", fault("seal_leak", ramp="3m"), over_mqtt=True),
     Machine("FA-F", "fire_panel", fault("ground_fault")),
-    Machine("EL-H", "elevator"),
+    Machine("EL-H", "elevator", maintained_days_ago=15),
     Machine("BP-H", "booster_set"),
     Machine("FP-H", "fire_pump"),
     Machine("DP-H", "drainage_pump", over_mqtt=True),
@@ -78,10 +76,11 @@ def engine_env(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture
 def plant(tmp_path: Path, broker: servers.Server, engine_env: dict[str, str]) -> Generator[Plant]:
-    with ExitStack() as stack:
-        yield stack.enter_context(
-            Plant(tmp_path / "plant", broker.port, machines(), engine_env, FACTOR)
-        )
+    with (
+        Phone() as phone,
+        Plant(tmp_path / "plant", broker.port, machines(), engine_env, FACTOR, phone) as running,
+    ):
+        yield running
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["undisturbed", "engine killed"])
@@ -104,9 +103,11 @@ def test_each_fault_opens_exactly_one_work_order_and_health_opens_none(
 
     orders = plant.orders()
     assert sorted(order["asset"] for order in orders) == sorted(faulty), plant.alerts()
+    assert [order["asset"] for order in plant.orders("preventive")] == ["EL-H"]
     assert_alerts_name_the_asset(plant, orders)
     assert_no_alert_before_its_fault(plant)
-    assert_nothing_was_lost(plant)
+    assert_each_order_was_told_once(plant)
+    assert_every_sample_is_stored_once(plant)
 
 
 def assert_alerts_name_the_asset(plant: Plant, orders: list[dict[str, Any]]) -> None:
@@ -122,14 +123,32 @@ def assert_no_alert_before_its_fault(plant: Plant) -> None:
     for alert in plant.alerts():
         opened = alert["opened_at"]
         opened = datetime.fromisoformat(opened) if isinstance(opened, str) else opened
-        opened = opened if opened.tzinfo else opened.replace(tzinfo=from_ns(0).tzinfo)
+        opened = opened if opened.tzinfo else opened.replace(tzinfo=UTC)
         assert opened >= onset[alert["asset"]], alert
 
 
-def assert_nothing_was_lost(plant: Plant) -> None:
-    """Every batch of the gateway was committed once, nothing was refused or skipped."""
+def assert_each_order_was_told_once(plant: Plant) -> None:
+    orders = sorted(
+        order["id"] for kind in ("corrective", "preventive") for order in plant.orders(kind)
+    )
+    wait_for(lambda: len(plant.phone.opened()) >= len(orders), "all messages", 20, 0.2)
+    assert plant.phone.opened() == orders
+
+
+def assert_every_sample_is_stored_once(plant: Plant) -> None:
+    """What the gateway sent, what was committed and what can be read back is the same number."""
+    plant.stop("edge")
+    last = {"seq": 0}
+
+    def at_rest() -> bool:
+        (data,) = plant.rows("select * from watermark where lane = 'data'")
+        still, last["seq"] = data["seq"] == last["seq"], data["seq"]
+        return still
+
+    wait_for(at_rest, "the engine to have nothing left to do", 20, every_s=1.5)
     (data,) = plant.rows("select * from watermark where lane = 'data'")
     assert data["seq"] == data["batches"] > 50
     assert data["skipped"] == 0
     assert plant.rows("select * from quarantined_message") == []
     assert plant.rows("select * from unknown_point") == []
+    assert plant.samples_stored() == data["samples"]
