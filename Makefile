@@ -8,7 +8,7 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/pms-iot demo
 
 test: $(VENV)/.ready
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .

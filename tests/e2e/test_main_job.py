@@ -12,7 +12,8 @@ from tests import servers
 from tests.e2e.plant import Machine, Phone, Plant
 from tests.servers import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+# One after the other on one worker: together they would fight for the cores and for simulated time.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420), pytest.mark.xdist_group("e2e")]
 
 FACTOR = 20.0
 ONSET_S = 300
