@@ -33,7 +33,9 @@ def test_both_readmes_have_the_same_parts_and_commands() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
-    named = {c.split()[1] for c in commands((ROOT / "README.md").read_text()) if c.startswith("make ")}
+    named = {
+        c.split()[1] for c in commands((ROOT / "README.md").read_text()) if c.startswith("make ")
+    }
     assert named and named <= targets
 
 
@@ -44,7 +46,9 @@ def commands(text: str) -> list[str]:
 
 
 def test_no_file_names_a_registry_or_a_place_on_a_machine() -> None:
-    listed = [p for p in ROOT.rglob("*") if p.suffix in {".md", ".py", ".yaml", ".toml", ".lock", ".env"}]
+    listed = [
+        p for p in ROOT.rglob("*") if p.suffix in {".md", ".py", ".yaml", ".toml", ".lock", ".env"}
+    ]
     ours = [p for p in listed if ".venv" not in p.parts and p != Path(__file__)]
     forbidden = re.compile(r"pypi\.org|files\.pythonhosted|registry\.npmjs|/root/|/home/")
     assert [str(p) for p in ours if forbidden.search(p.read_text(errors="replace"))] == []
