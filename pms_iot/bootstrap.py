@@ -1,5 +1,6 @@
 """The composition root: the only place that names concrete classes."""
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import structlog
+from alembic.util import CommandError
 from apscheduler.schedulers.background import BackgroundScheduler
 from fastapi import FastAPI
-from sqlalchemy import Engine
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from pms_iot import pipeline
@@ -23,6 +28,7 @@ from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
+from pms_iot.kernel.errors import ConfigError, StoreUnavailableError
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.kernel.users import Account, Role
 from pms_iot.maintenance import due
@@ -43,12 +49,49 @@ log = structlog.get_logger()
 DAY_S = 86_400.0
 
 
+def read_settings() -> Settings:
+    """The settings of the environment. Raises ConfigError with a line for each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as problem:  # its own text would show secrets
+        wrong = [(map(str, item["loc"]), item["msg"]) for item in problem.errors()]
+        lines = [f"PMS_{'__'.join(place).upper()}: {said}" for place, said in wrong]
+        raise ConfigError("settings", f"{len(lines)} problem(s)\n" + "\n".join(lines)) from None
+    except (SettingsError, OSError, UnicodeDecodeError) as problem:
+        raise ConfigError("settings", str(problem)) from problem
+
+
+def read_clock() -> Clock:
+    """The clock of the environment. Raises ConfigError."""
+    try:
+        return clock_from()
+    except ValueError as problem:
+        given = {name: text for name, text in os.environ.items() if name.startswith("PMS_CLOCK_")}
+        raise ConfigError("settings", f"not numbers: {given}") from problem
+
+
 def open_core(settings: Settings) -> Engine:
-    """The core store, with its schema brought up to date."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = open_engine(settings.core_url)
-    upgrade(engine)
+    """The core store, with its schema brought up to date. Raises StoreUnavailableError, naming it."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError("PMS_DATA_DIR", str(problem)) from problem
+    try:
+        engine = open_engine(settings.core_url)
+        upgrade(engine)
+    except (SQLAlchemyError, CommandError) as problem:
+        raise StoreUnavailableError(_of_core(settings, problem)) from problem
     return engine
+
+
+def _of_core(settings: Settings, problem: Exception) -> str:
+    """What is wrong with the core store, in one line and without its password."""
+    said = str(problem.orig if isinstance(problem, DBAPIError) else problem)
+    try:
+        place = make_url(settings.core_url).render_as_string()
+    except SQLAlchemyError:
+        return "PMS_DATABASE_URL: not the address of a database"
+    return f"core store {place}: {' '.join(said.split())}"
 
 
 def open_store(settings: Settings, catalog: SeriesCatalog, counters: Counters) -> SampleStore:
@@ -151,8 +194,15 @@ class Runtime:
     app: FastAPI
 
     def start(self) -> None:
-        """Restores the state, then listens to the broker and to the clock."""
-        self.path.restore()
+        """Restores the state, then listens to the broker and to the clock.
+
+        Raises StoreUnavailableError if a store does not answer; nothing is running then.
+        """
+        try:
+            self.path.restore()
+        except StoreUnavailableError as problem:
+            place = self.settings.influx.url or str(self.settings.data_dir / "samples.db")
+            raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
         self.consumer.start()
         self._stopping = threading.Event()
         self._worker = threading.Thread(
@@ -175,14 +225,26 @@ class Runtime:
         self._stopping.set()
         self._worker.join()
         self.consumer.stop()
-        self.path.save()
+        self._supervised(self.path.save)
         self.store.close()
         self.engine.dispose()
 
+    def _supervised(self, job: Callable[[], object]) -> None:
+        """A tick that fails is tried at its next time; an outage is logged by whoever waits for it."""
+        try:
+            job()
+        except pipeline.AWAY as problem:
+            log.info("tick without its store", problem=str(problem))
+            self.path.counters.add("ticks_store_away")
+        except Exception:  # the clock goes on
+            log.exception("tick failed", job=job.__name__)
+            self.path.counters.add("ticks_failed")
+
     def _every(self, seconds: float, job: Callable[[], object]) -> None:
         self._scheduler.add_job(
-            job,
+            self._supervised,
             "interval",
+            args=(job,),
             seconds=seconds,
             coalesce=True,
             max_instances=1,
@@ -203,7 +265,7 @@ class Runtime:
 
 def build(settings: Settings) -> Runtime:
     """Everything of `pms-iot serve`, wired and not yet running. Raises PmsError for what is misconfigured."""
-    clock = clock_from()
+    clock = read_clock()
     packs = load_packs(rules_root(settings.rules_dir))
     engine = open_core(settings)
     catalog = SeriesCatalog(engine)
@@ -238,7 +300,7 @@ def build(settings: Settings) -> Runtime:
         clock=clock,
         settings=settings,
         live=live,
-        not_ready=lambda: _not_ready(consumer),
+        not_ready=lambda: _not_ready(consumer, path),
         counters=counters.snapshot,
     )
     return Runtime(settings, clock, engine, store, channels, consumer, path, create_app(deps))
@@ -249,5 +311,11 @@ def _zones(engine: Engine) -> dict[str, str]:
         return {site.code: site.timezone for site in session.exec(select(Site))}
 
 
-def _not_ready(consumer: Consumer) -> dict[str, str]:
-    return {} if consumer.connected_since_ns is not None else {"broker": "not connected"}
+def _not_ready(consumer: Consumer, path: pipeline.Pipeline) -> dict[str, str]:
+    """Part -> reason; shown to everybody, so without addresses."""
+    found: dict[str, str] = {}
+    if consumer.connected_since_ns is None:
+        found["broker"] = "not connected"
+    if path.waiting:
+        found["pipeline"] = "waiting for a store to come back"
+    return found

@@ -11,7 +11,6 @@ import uvicorn
 
 from pms_iot import bootstrap
 from pms_iot.demo import run_demo
-from pms_iot.kernel.clock import clock_from
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
 from pms_iot.kernel.users import Role
@@ -31,9 +30,9 @@ def serve(
     ] = None,
 ) -> None:
     """Runs the engine with its web pages."""
-    settings = Settings()
+    settings = bootstrap.read_settings()
     configure_logging(settings.log_level)
-    clock = clock_from()
+    clock = bootstrap.read_clock()
     if site is not None:
         _import(settings, site)
     if password := bootstrap.ensure_manager(bootstrap.open_core(settings), settings, clock):
@@ -70,18 +69,20 @@ def demo(
 @app.command()
 def migrate() -> None:
     """Brings the core store's schema up to date."""
-    bootstrap.open_core(Settings())
+    bootstrap.open_core(bootstrap.read_settings())
 
 
 @app.command("import-site")
 def import_site(file: Path) -> None:
     """Brings the register up to a site file."""
-    _import(Settings(), file)
+    _import(bootstrap.read_settings(), file)
 
 
 def _import(settings: Settings, file: Path) -> None:
     packs = load_packs(rules_root(settings.rules_dir))
-    imported = bootstrap.import_site(bootstrap.open_core(settings), packs, file, clock_from())
+    imported = bootstrap.import_site(
+        bootstrap.open_core(settings), packs, file, bootstrap.read_clock()
+    )
     done = imported.register
     _say(f"{file}: {done.created} created, {done.updated} updated, {done.unchanged} unchanged")
     for username, password in imported.passwords.items():
@@ -102,8 +103,8 @@ def add_user(username: str, role: Role) -> None:
         password = sys.stdin.readline().strip()
     if not password:
         raise typer.BadParameter("the password is empty")
-    engine = bootstrap.open_core(Settings())
-    bootstrap.set_account(engine, username, password, role, clock_from())
+    engine = bootstrap.open_core(bootstrap.read_settings())
+    bootstrap.set_account(engine, username, password, role, bootstrap.read_clock())
 
 
 @app.command("check-rules")
@@ -111,7 +112,7 @@ def check_rules(
     directory: Annotated[Path | None, typer.Argument(help="Default: the packs in use.")] = None,
 ) -> None:
     """Checks the rule packs and runs their tests: series in, alerts out."""
-    root = directory or rules_root(Settings().rules_dir)
+    root = directory or rules_root(bootstrap.read_settings().rules_dir)
     problems = check_packs(root)
     for problem in problems:
         print(problem)
@@ -123,13 +124,13 @@ def check_rules(
 @app.command("settings")
 def show_settings() -> None:
     """Prints the settings in force; secrets are masked."""
-    print(json.dumps(Settings().model_dump(mode="json"), indent=1))
+    print(json.dumps(bootstrap.read_settings().model_dump(mode="json"), indent=1))
 
 
 @app.command()
 def health() -> None:
     """Asks the running engine whether it is ready; for health checks."""
-    settings = Settings()
+    settings = bootstrap.read_settings()
     try:
         answer = httpx2.get(f"http://127.0.0.1:{settings.web.port}/readyz", timeout=4)
     except httpx2.HTTPError as problem:

@@ -44,6 +44,7 @@ log = structlog.get_logger()
 
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
 WARM_UP = timedelta(days=2)  # history that new detectors learn from at the start
+WARM_UP_STEP_NS = 3600 * 10**9  # read at once; a whole history would not fit into memory
 AHEAD = timedelta(days=1)  # no stored sample is further in the future
 
 
@@ -83,6 +84,9 @@ class Pipeline:
     _pending: list[Transition] = field(
         default_factory=list[Transition]
     )  # concluded, not yet committed
+    _scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
+    _hearing_since_ns: int = 0  # when the last wait for a store was over
+    waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
 
     # -- a message -------------------------------------------------------------------------
 
@@ -100,21 +104,21 @@ class Pipeline:
             self.set_aside(received, problem)
         received.ack()
 
-    def _samples(self, message: WireMessage) -> None:
+    def _samples(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         if message.header is None:  # third-party data: at least once, nothing to acknowledge
             self._take_in(message)
             return
         with transaction(self.engine) as session:
             verdict = watermarks.judge(session, message.site, message.lane, message.header)
         if verdict == "accept":
-            self._take_in(message)
+            self._take_in(message, spoilt)
             self._acknowledge(message, message.header, message.header.seq)
         elif verdict == "duplicate":
             self._acknowledge_again(message, message.header)
         else:  # one before it is missing; the gateway starts over by itself
             self.counters.add("batches_ahead")
 
-    def _take_in(self, message: WireMessage) -> None:
+    def _take_in(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         """Samples first, then what follows from them, in one transaction."""
         with self._lock:
             self.store.write(message.batch)
@@ -130,17 +134,22 @@ class Pipeline:
                     )
                     self.counters.add("batches_evicted_by_gateways", skipped)
                 quarantine.record_unknown(session, message.site, message.unknown, now)
+                if spoilt is not None:
+                    _keep(session, spoilt, now)
                 self._follow(session, now)
             self._committed()
         self.counters.add("samples", len(message.batch))
+        self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
         self.live.publish(message.batch)
 
     def _conclude(self, batch: Batch, gateway: str | None) -> None:
-        scores = self.detectors.update(batch)
-        self.store.write(scores)
+        # Detectors score a sample once: if the store is away now, the repeat finds the scores here.
+        self._scores = Batch.concat([self._scores, self.detectors.update(batch)])
+        self.store.write(self._scores)
         self.silence.heard(gateway, batch, now_ns=self.clock.now_ns())
-        self._pending += self.rules.update(Batch.concat([batch, scores]))
+        self._pending += self.rules.update(Batch.concat([batch, self._scores]))
+        self._scores = Batch.empty()
 
     def _follow(self, session: Session, now: datetime) -> None:
         """Alerts, work orders and messages to people, for all that is concluded and not yet committed."""
@@ -232,8 +241,9 @@ class Pipeline:
             self.counters.add("reports_of_unknown_gateways")
             return
         if report.kind == "birth":  # tell it what it may free from its spool
+            started_ns = min(gateways.started_ns(report), self.clock.now_ns())
             with self._lock:
-                self.silence.started(report.gateway, gateways.started_ns(report))
+                self.silence.started(report.gateway, started_ns)
             for mark in marks:
                 if mark.epoch == report.body.get("epoch"):
                     self.acks.publish_ack(mark.site, mark.gateway, mark.lane, mark.epoch, mark.seq)
@@ -246,9 +256,10 @@ class Pipeline:
         with self._lock:
             self.store.write(batch)
             if report.kind == "health":
-                self.silence.health(
-                    report.gateway, now_ns, gateways.spool_rows(report), now_ns=now_ns
-                )
+                # As of when it was said: samples read since then may still be on their way.
+                said_ns = gateways.said_ns(report, now_ns)
+                rows = gateways.spool_rows(report)
+                self.silence.health(report.gateway, said_ns, rows, now_ns=now_ns)
             self._pending += self.rules.update(batch)
             with transaction(self.engine) as session:
                 self._follow(session, self.clock.now())
@@ -263,21 +274,22 @@ class Pipeline:
         log.warning(
             "message set aside", topic=received.topic, reason=problem.reason, detail=problem.detail
         )
-        self.counters.add("messages_quarantined")
-        now = self.clock.now()
-        empty = hollow(received.topic, received.payload)
-        with transaction(self.engine) as session:
-            quarantine.quarantine(session, received.topic, received.payload, problem, now)
+        spoilt, empty = Spoilt(received, problem), hollow(received.topic, received.payload)
         if empty is not None:
-            self._samples(empty)
+            self._samples(empty, spoilt)
+        else:
+            with transaction(self.engine) as session:
+                _keep(session, spoilt, self.clock.now())
+            self.counters.add("messages_quarantined")
 
     # -- the clock -------------------------------------------------------------------------
 
     def tick(self, connected_since_ns: int | None) -> None:
         """What the passing of time alone makes true: silence, repairs that have stayed healthy, work due."""
         with self._lock:
-            if connected_since_ns is not None:
-                self._pending += self.silence.check(self.clock.now_ns(), connected_since_ns)
+            if connected_since_ns is not None and not self.waiting:
+                hearing_since_ns = max(connected_since_ns, self._hearing_since_ns)
+                self._pending += self.silence.check(self.clock.now_ns(), hearing_since_ns)
             with transaction(self.engine) as session:
                 now = self.clock.now()
                 self._follow(session, now)
@@ -290,10 +302,23 @@ class Pipeline:
         if judged or opened:
             self.live.changed("orders")
 
+    def wait(self) -> None:
+        """A store is away. What gateways say now is heard later, so nobody is silent meanwhile."""
+        self.waiting = True
+
+    def resume(self) -> None:
+        """The wait is over; those who spoke during it have their time to be heard."""
+        if self.waiting:
+            self._hearing_since_ns = self.clock.now_ns()
+            self.waiting = False
+
     def _meter(self, asset: str, point: str) -> float | None:
-        """The last reading of a counter, for plans that fall due by use."""
+        """The last reading of a counter, for plans that fall due by use; None while it cannot be read."""
         series = self.catalog.lookup(asset, point)
-        newest = self.store.latest([series]) if series is not None else Batch.empty()
+        try:
+            newest = self.store.latest([series]) if series is not None else Batch.empty()
+        except StoreUnavailableError:  # plans by the calendar do not wait for it
+            return None
         return float(newest.value[0]) if len(newest) and newest.quality[0] == GOOD else None
 
     def _tell_of_maintenance(
@@ -320,7 +345,7 @@ class Pipeline:
     def save(self) -> None:
         """Writes the state of detectors, rules and silence watch into the core store."""
         with self._lock:
-            if self._pending:
+            if self._pending or len(self._scores):
                 return  # not committed yet: a restart must conclude it again
             with transaction(self.engine) as session:
                 for name, part in self._stateful():
@@ -340,7 +365,10 @@ class Pipeline:
             self._adopt(session)
         if "detectors" not in known:
             self._warm_up()
+        if "rules" not in known:
+            self._begin()
         self._replay()
+        self.save()  # what is stored from now on is newer than this state
 
     def _stateful(self) -> list[tuple[str, Detectors | RuleEngine | SilenceWatch]]:
         return [("detectors", self.detectors), ("rules", self.rules), ("silence", self.silence)]
@@ -354,32 +382,42 @@ class Pipeline:
 
     def _warm_up(self) -> None:
         """Detectors without a past learn from what the store holds; nothing is concluded from it."""
-        since = self.clock.now_ns() - int(WARM_UP.total_seconds()) * 10**9
+        end_ns = self.clock.now_ns() + int(AHEAD.total_seconds()) * 10**9
+        start_ns = self.clock.now_ns() - int(WARM_UP.total_seconds()) * 10**9
         for series in self._measured_by_asset().values():
-            self.detectors.update(self._stored(series, since))
+            for at_ns in range(start_ns, end_ns, WARM_UP_STEP_NS):
+                self.detectors.update(self.store.read_many(series, at_ns, at_ns + WARM_UP_STEP_NS))
+
+    def _begin(self) -> None:
+        """Rules without a past start from the newest sample of each series."""
+        newest = self.store.latest([info.id for info in self.catalog.all()])
+        self._pending += self.rules.update(newest.sorted_by_time())
+        self._follow_all()
 
     def _replay(self) -> None:
+        """Concludes from what was stored after the state was saved, asset by asset."""
         replayed = 0
         for asset, series in self._measured_by_asset().items():
-            since = self._seen_until(series)
-            if since is None:
-                continue
-            batch = self._stored(series, since)
+            batch = self._not_seen(series)
             replayed += len(batch)
             self._conclude(batch, self.silence.gateway_of(asset))
-            with transaction(self.engine) as session:
-                self._follow(session, self.clock.now())
-            self._committed()
+            self._follow_all()
         log.info("state restored", samples_replayed=replayed)
 
-    def _seen_until(self, series: Sequence[int]) -> int | None:
-        """The oldest of the last samples that the rules have seen of these series; None for none."""
-        last = [int(self.rules.last_at[s]) for s in series if s < len(self.rules.last_at)]
-        return min((at for at in last if at > 0), default=None)
+    def _follow_all(self) -> None:
+        with transaction(self.engine) as session:
+            self._follow(session, self.clock.now())
+        self._committed()
 
-    def _stored(self, series: Sequence[int], since_ns: int) -> Batch:
+    def _not_seen(self, series: Sequence[int]) -> Batch:
+        """What the store holds of these series and the rules have not seen; each from its own last."""
+        last_at, alike = self.rules.last_at, dict[int, list[int]]()
+        for number in series:
+            last = int(last_at[number]) if number < len(last_at) else 0
+            alike.setdefault(max(last, 0), []).append(number)
         end_ns = self.clock.now_ns() + int(AHEAD.total_seconds()) * 10**9
-        return self.store.read_many(series, since_ns, end_ns)
+        parts = [self.store.read_many(group, last + 1, end_ns) for last, group in alike.items()]
+        return Batch.concat(parts).sorted_by_time()
 
     def _measured_by_asset(self) -> dict[str, list[int]]:
         by_asset: dict[str, list[int]] = {}
@@ -387,6 +425,19 @@ class Pipeline:
             if not info.derived:
                 by_asset.setdefault(info.asset, []).append(info.id)
         return by_asset
+
+
+@dataclass(frozen=True, slots=True)
+class Spoilt:
+    """A message that cannot be used, and why."""
+
+    received: Received
+    problem: BadPayloadError
+
+
+def _keep(session: Session, spoilt: Spoilt, now: datetime) -> None:
+    message = spoilt.received
+    quarantine.quarantine(session, message.topic, message.payload, spoilt.problem, now)
 
 
 def run(
@@ -404,10 +455,14 @@ def _until_done(pipeline: Pipeline, received: Received, stop: threading.Event) -
     while not stop.is_set():
         try:
             _guarded(pipeline, received)
+            if pipeline.waiting:
+                log.warning("store is back")
+                pipeline.resume()
             return
         except AWAY as problem:
-            if wait_s == 0.2:
+            if not pipeline.waiting:
                 log.error("store away, waiting for it", problem=str(problem))
+                pipeline.wait()
             pipeline.counters.add("store_retries")
         stop.wait(wait_s)
         wait_s = min(wait_s * 2, 10.0)

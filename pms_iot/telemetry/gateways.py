@@ -15,6 +15,13 @@ from pms_iot.assets.tables import Gateway, Site
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.batch import Batch
 
+# What the values of a report must be, where it has them. A report of another shape is not used at all.
+_SHAPES: Mapping[str, Mapping[str, type]] = {
+    "birth": {"epoch": str, "version": str, "devices": list, "last_seq": dict, "started_ns": int},
+    "health": {"at_ns": int, "spool": dict, "devices": dict, "rss_bytes": int, "counters": dict},
+}
+_WORDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -27,11 +34,14 @@ class Report:
 
 
 def decode_report(topic: str, payload: bytes) -> Report:
-    """Raises BadPayloadError for a payload that is not what the topic promises."""
+    """Raises BadPayloadError for a payload that is not what the topic promises.
+
+    Its reason is one of unknown_topic, unknown_state, not_json, not_an_object, shape.
+    """
     parts = topic.split("/")
-    if len(parts) != 5:
+    if len(parts) != 5 or parts[:2] != ["pms", "v1"] or parts[4] not in ("state", *_SHAPES):
         raise BadPayloadError("unknown_topic", topic)
-    _, _, site, gateway, kind = parts
+    site, gateway, kind = parts[2:]
     if kind == "state":
         return Report(site, gateway, kind, {"state": _state(payload)})
     try:
@@ -40,7 +50,17 @@ def decode_report(topic: str, payload: bytes) -> Report:
         raise BadPayloadError("not_json", str(problem)) from problem
     if not isinstance(body, dict):
         raise BadPayloadError("not_an_object", kind)
+    _check_shape(body, _SHAPES[kind])
+    if kind == "health":
+        _check_shape(body.get("devices", {}), dict.fromkeys(body.get("devices", {}), dict))
     return Report(site, gateway, kind, body)
+
+
+def _check_shape(body: Mapping[str, Any], shape: Mapping[str, type]) -> None:
+    for key, wanted in shape.items():
+        value = body.get(key, wanted())
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise BadPayloadError("shape", f"{key}: {str(value)[:40]!r} is not {_WORDS[wanted]}")
 
 
 def _state(payload: bytes) -> str:
@@ -90,10 +110,14 @@ def spool_rows(report: Report) -> int:
     return int(_figures(report, 0).get("spool_rows", 1e9))
 
 
+def said_ns(report: Report, now_ns: int) -> int:
+    """When the gateway said it, by its own clock, but not in our future; now when it does not say."""
+    return min(report.body.get("at_ns", now_ns), now_ns)
+
+
 def started_ns(report: Report) -> int:
     """When the agent that was born began, by its own clock; 0 when it does not say."""
-    started = report.body.get("started_ns")
-    return started if isinstance(started, int) else 0
+    return report.body.get("started_ns", 0)
 
 
 def _figures(report: Report, now_ns: int) -> dict[str, float]:
@@ -101,22 +125,19 @@ def _figures(report: Report, now_ns: int) -> dict[str, float]:
         return {"online": float(report.body["state"] == "online")}
     if report.kind != "health":
         return {}
-    spool, devices = _mapping(report.body.get("spool")), _mapping(report.body.get("devices"))
+    spool, devices = report.body.get("spool", {}), report.body.get("devices", {})
     oldest = spool.get("oldest_ns")
+    said = said_ns(report, now_ns)
     flat: dict[str, Any] = {
         "online": 1.0,
         "spool_rows": spool.get("rows"),
         "spool_bytes": spool.get("bytes"),
-        "spool_age_s": (now_ns - oldest) / 1e9 if isinstance(oldest, int) and oldest else 0.0,
+        "spool_age_s": (said - oldest) / 1e9 if isinstance(oldest, int) and oldest else 0.0,
         "rss_bytes": report.body.get("rss_bytes"),
-        "devices_bad": sum(not _mapping(device).get("ok") for device in devices.values()),
+        "devices_bad": sum(not device.get("ok") for device in devices.values()),
     }
     return {
         point: float(value)
         for point, value in flat.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

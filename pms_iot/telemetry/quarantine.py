@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.dialects import postgresql, sqlite
@@ -13,6 +14,8 @@ from pms_iot.telemetry.tables import QuarantinedMessage, UnknownPoint
 
 KEPT_MESSAGES = 1000
 KEPT_BYTES = 64 * 1024  # of one payload; enough to see what is wrong with it
+NAME_LETTERS = 200  # of an unknown asset or field; PostgreSQL indexes no row above 2.7 kB
+ROWS_PER_INSERT = 1000  # databases limit the values of one statement
 
 
 def quarantine(
@@ -53,29 +56,42 @@ def record_unknown(
     if not unknown:
         return
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    rows = [
-        {
-            "site": site,
-            "asset": field.asset,
-            "field": field.field,
-            "count": field.count,
-            "last_value": field.last_value,
-            "first_seen_at": at,
-            "last_seen_at": at,
-        }
-        for field in unknown
-    ]
-    new = insert(UnknownPoint).values(rows)
-    session.exec(
-        new.on_conflict_do_update(
-            index_elements=["site", "asset", "field"],
-            set_={
-                "count": col(UnknownPoint.count) + new.excluded.count,
-                "last_value": new.excluded.last_value,
-                "last_seen_at": new.excluded.last_seen_at,
+    rows = list(_by_short_name(site, unknown, at).values())
+    for start in range(0, len(rows), ROWS_PER_INSERT):
+        new = insert(UnknownPoint).values(rows[start : start + ROWS_PER_INSERT])
+        session.exec(
+            new.on_conflict_do_update(
+                index_elements=["site", "asset", "field"],
+                set_={
+                    "count": col(UnknownPoint.count) + new.excluded.count,
+                    "last_value": new.excluded.last_value,
+                    "last_seen_at": new.excluded.last_seen_at,
+                },
+            )
+        )
+
+
+def _by_short_name(
+    site: str, unknown: Sequence[Unresolved], at: datetime
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """A row for each name; those that differ only beyond NAME_LETTERS share one."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in unknown:
+        asset, field = item.asset[:NAME_LETTERS], item.field[:NAME_LETTERS]
+        row = rows.setdefault(
+            (asset, field),
+            {
+                "site": site,
+                "asset": asset,
+                "field": field,
+                "count": 0,
+                "first_seen_at": at,
+                "last_seen_at": at,
             },
         )
-    )
+        row["count"] += item.count
+        row["last_value"] = item.last_value
+    return rows
 
 
 def unknown_points(session: Session, limit: int = 1000) -> Sequence[UnknownPoint]:

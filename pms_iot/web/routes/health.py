@@ -1,5 +1,7 @@
 """Whether the process lives, and whether it can do its work."""
 
+from itertools import islice
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
@@ -37,7 +39,7 @@ def what_is_not_ready(deps: WebDeps) -> dict[str, str]:
     except SQLAlchemyError as error:
         reasons["database"] = type(error).__name__
     try:
-        deps.store.latest([])
+        deps.store.latest([info.id for info in islice(deps.catalog.all(), 1)])
     except StoreUnavailableError:
         reasons["store"] = "the sample store does not answer"
     return reasons

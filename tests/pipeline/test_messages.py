@@ -1,0 +1,143 @@
+"""What becomes of one message: committed once, acknowledged after that, and what follows from it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, event, text
+
+from tests.pipeline.rig import Read, Rig, payload
+
+
+def run_of(asset: str, start: float, values: Sequence[float], point: str = "temp") -> list[Read]:
+    """A read every 10 s."""
+    return [(asset, start + 10 * i, {point: value}) for i, value in enumerate(values)]
+
+
+FAULT = run_of("PU-01", 0, [70, 90, 90, 90])
+
+
+def test_a_batch_is_committed_and_then_acknowledged(rig: Rig) -> None:
+    path = rig.start()
+    rig.send(path, run_of("PU-01", 0, [70, 71]))
+    assert rig.stored() == [("PU-01", "temp", 0.0, 70.0), ("PU-01", "temp", 10.0, 71.0)]
+    assert rig.rows("select lane, seq, batches, samples from watermark") == [("data", 1, 1, 2)]
+    assert rig.acks.told == [("data", 1)]
+    assert rig.mqtt_acked == ["data"]
+
+
+def test_nothing_is_acknowledged_before_the_commit(rig: Rig) -> None:
+    path = rig.start()
+    seen: list[tuple[list[tuple[str, int]], list[str]]] = []
+
+    @event.listens_for(rig.core, "commit")
+    def at_commit(_connection: object) -> None:
+        seen.append((list(rig.acks.told), list(rig.mqtt_acked)))
+
+    rig.send(path, FAULT)
+    assert seen and all(state == ([], []) for state in seen)
+    assert rig.acks.told == [("data", 1)]
+
+
+def test_a_duplicate_is_dropped_counted_and_acknowledged_again(rig: Rig) -> None:
+    path = rig.start()
+    for _ in range(2):
+        rig.send(path, run_of("PU-01", 10.0 * rig.seq, [70]))
+    before = rig.stored()
+    path.process(rig.received(payload(1, run_of("PU-01", 0, [99]))))
+    assert rig.stored() == before
+    assert rig.rows("select seq, batches, duplicates from watermark") == [(2, 2, 1)]
+    assert rig.acks.told == [("data", 1), ("data", 2), ("data", 2)]
+    assert rig.mqtt_acked == ["data"] * 3
+    assert path.counters["batches_duplicate"] == 1
+
+
+def test_a_batch_ahead_of_its_turn_is_ignored_and_counted(rig: Rig) -> None:
+    path = rig.start()
+    rig.send(path, run_of("PU-01", 0, [70]))
+    path.process(rig.received(payload(3, run_of("PU-01", 20, [72]), base=2)))
+    assert len(rig.stored()) == 1
+    assert rig.acks.told == [("data", 1)]
+    assert rig.mqtt_acked == ["data"] * 2  # the gateway sends it again, not the broker
+    assert path.counters["batches_ahead"] == 1
+
+
+def test_batches_that_the_gateway_evicted_are_counted_and_not_waited_for(rig: Rig) -> None:
+    path = rig.start()
+    rig.send(path, run_of("PU-01", 0, [70]))
+    path.process(rig.received(payload(5, run_of("PU-01", 40, [74]), base=5)))
+    assert rig.rows("select seq, batches, skipped from watermark") == [(5, 2, 3)]
+    assert path.counters["batches_evicted_by_gateways"] == 3
+    assert rig.acks.upto() == 5
+
+
+def test_an_event_is_stored_and_concludes_nothing(rig: Rig) -> None:
+    path = rig.start()
+    path.process(rig.received(payload(1, [("PU-01", 5, {"smoke": 1})]), "event"))
+    assert rig.stored() == [("PU-01", "smoke", 5.0, 1.0)]
+    assert rig.acks.told == [("event", 1)]
+    assert rig.alerts() == []
+    rig.send(path, [("PU-01", 5, {"smoke": 1})])
+    assert rig.alerts() == [("pump.smoke", "PU-01", "firing")]
+
+
+def test_data_without_a_header_is_taken_in_and_nobody_is_acknowledged(rig: Rig) -> None:
+    path = rig.start()
+    body = payload(1, FAULT).split(b"\n", 1)[1]
+    path.process(rig.received(body))
+    path.process(rig.received(body))
+    assert len(rig.stored()) == 4
+    assert rig.alerts() == [("pump.hot", "PU-01", "firing")]
+    assert rig.acks.told == [] and rig.mqtt_acked == ["data"] * 2
+
+
+def test_a_fault_opens_alert_order_and_message_in_one_transaction(rig: Rig) -> None:
+    path = rig.start()
+    seen: list[int] = []
+
+    @event.listens_for(rig.core, "commit")
+    def at_commit(connection: Connection) -> None:
+        tables = ("alert", "work_order", "outbox_message", "watermark")
+        counts = [connection.scalar(text(f"select count(*) from {table}")) or 0 for table in tables]
+        if any(counts):
+            assert counts == [1, 1, 1, 1]
+        seen.append(sum(counts))
+
+    rig.send(path, FAULT)
+    assert seen[-1] == 4
+    assert rig.rows("select event, channel from outbox_message") == [
+        ("work_order.opened", "webhook")
+    ]
+    assert rig.rows(
+        "select o.origin, l.key from alert l join work_order o on o.id = l.work_order_id"
+    ) == [("fault:PU-01", "pump.hot|PU-01|temp")]
+
+
+def test_the_end_of_a_fault_is_told_to_its_order(rig: Rig) -> None:
+    path = rig.start()
+    rig.send(path, [*FAULT, *run_of("PU-01", 40, [60] * 4)])
+    assert rig.alerts() == [("pump.hot", "PU-01", "resolved")]
+    ((recovered,),) = rig.rows("select recovered_at from order_alert")
+    assert recovered == "2026-11-23 08:01:10.000000"
+
+
+def test_one_fault_is_one_order_however_many_alerts_it_has(rig: Rig) -> None:
+    path = rig.start()
+    reads = [("PU-01", 10.0 * i, {"temp": 90.0, "level": 0.5 * i}) for i in range(9)]
+    rig.send(path, reads)
+    assert rig.alerts() == [
+        ("pump.hot", "PU-01", "firing"),
+        ("pump.rising", "PU-01", "firing"),
+    ]
+    assert rig.rows("select origin, priority from work_order") == [("fault:PU-01", "P2")]
+
+
+def test_an_alert_that_breaks_the_code_does_not_hold_back_the_others(rig: Rig) -> None:
+    path = rig.start()
+    with rig.core.begin() as connection:  # an alert on this asset can no longer be stored
+        connection.exec_driver_sql(
+            "create trigger broken before insert on alert when new.key like '%PU-01%'"
+            " begin select raise(abort, 'broken'); end"
+        )
+    rig.send(path, [*FAULT, *run_of("PU-02", 0, [90] * 4)])
+    assert rig.alerts() == [("pump.hot", "PU-02", "firing")]
+    assert path.counters["alerts_failed"] == 1
+    assert rig.acks.told == [("data", 1)]
