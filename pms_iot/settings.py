@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("var")
     database_url: str | None = None  # default: SQLite in data_dir
     rules_dir: Path | None = None  # default: the packs that ship with pms_iot
-    log_level: str = "info"
+    log_level: str = Field(default="info", pattern="(?i)^(debug|info|warning|error)$")
     mqtt: MqttSettings = MqttSettings()
     influx: InfluxSettings = InfluxSettings()
     web: WebSettings = WebSettings()
