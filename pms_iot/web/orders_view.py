@@ -28,7 +28,7 @@ _REASONS = {
     "outcome_missing": N_("Choose the outcome."),
     "items_undecided": N_("These checklist items are not decided yet:"),
     "photos_missing": N_("These checklist items need a photo:"),
-    "reading_missing": N_("These checklist items need a reading:"),
+    "readings_missing": N_("These checklist items need a reading:"),
     "reason_missing": N_("Give a reason."),
     "note_missing": N_("The note is empty."),
     "not_in_work": N_("The order must be taken and not finished for this."),

@@ -52,13 +52,11 @@ def check_item(
 ) -> ChecklistItem:
     """Decides one line of a checklist, or opens it again (`open`).
 
-    Raises EvidenceRefusedError: `not_in_work` for an order that nobody has taken or that is
-    finished, `reading_missing` for a line that asks for a reading and gets none.
+    A reading may come later than the result; finishing asks for it. Raises EvidenceRefusedError:
+    `not_in_work` for an order that nobody has taken or that is finished.
     """
     item = _item(session, item_id)
     order = _order_in_work(session, item.work_order_id, version)
-    if item.evidence == "reading" and result in ("pass", "fail") and not reading.strip():
-        raise EvidenceRefusedError(item.work_order_id, "reading_missing", (item.code,))
     decided = result != "open"
     item.result, item.reading = result, reading.strip()
     item.done_at, item.done_by = (at, actor) if decided else (None, None)
@@ -161,6 +159,17 @@ def undecided(session: Session, order_id: int) -> tuple[str, ...]:
     """Codes of the lines that nobody has decided yet."""
     query = select(ChecklistItem.code).where(
         ChecklistItem.work_order_id == order_id, ChecklistItem.result == "open"
+    )
+    return tuple(session.exec(query.order_by(col(ChecklistItem.position))))
+
+
+def without_reading(session: Session, order_id: int) -> tuple[str, ...]:
+    """Codes of the lines that need a reading and have none, those that do not apply left out."""
+    query = select(ChecklistItem.code).where(
+        ChecklistItem.work_order_id == order_id,
+        ChecklistItem.evidence == "reading",
+        ChecklistItem.result != "not_applicable",
+        ChecklistItem.reading == "",
     )
     return tuple(session.exec(query.order_by(col(ChecklistItem.position))))
 

@@ -26,6 +26,7 @@ from pms_iot.workorders.evidence import (
     check_item,
     undecided,
     without_photo,
+    without_reading,
 )
 from pms_iot.workorders.faults import (
     FaultOutcome,
@@ -240,7 +241,7 @@ def finish(
     """The work is done. A corrective order then waits for telemetry; a preventive one closes.
 
     Raises EvidenceRefusedError: `outcome_missing` (see order.OUTCOMES for each kind),
-    `items_undecided` or `photos_missing` with the codes of the checklist lines.
+    `items_undecided`, `readings_missing` or `photos_missing` with the codes of the checklist lines.
     """
     order = order_for_change(session, order_id, version)
     move(order.status, "finish")  # says so first if the order is not in work
@@ -258,6 +259,8 @@ def finish(
 def _require_evidence(session: Session, order_id: int) -> None:
     if codes := undecided(session, order_id):
         raise EvidenceRefusedError(order_id, "items_undecided", codes)
+    if codes := without_reading(session, order_id):
+        raise EvidenceRefusedError(order_id, "readings_missing", codes)
     if codes := without_photo(session, order_id):
         raise EvidenceRefusedError(order_id, "photos_missing", codes)
 

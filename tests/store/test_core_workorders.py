@@ -402,13 +402,18 @@ def test_line_that_does_not_apply_needs_no_photo_and_no_reading(core: Engine) ->
         assert workorders.finish(session, order_id, "z", T0, outcome="done").status == "closed"
 
 
-def test_reading_must_be_given(core: Engine) -> None:
+def test_a_reading_may_come_after_the_result_but_before_the_end(core: Engine) -> None:
     seed(core)
     with transaction(core) as session:
-        _, items = started(session)
+        order_id, items = started(session)
+        for item in items[:2]:
+            workorders.check_item(session, item, "z", T0, result="not_applicable")
+        workorders.check_item(session, items[2], "z", T0, result="pass", reading=" ")
         with pytest.raises(workorders.EvidenceRefusedError) as refused:
-            workorders.check_item(session, items[2], "z", T0, result="pass", reading=" ")
-    assert (refused.value.reason, refused.value.codes) == ("reading_missing", ("a3",))
+            workorders.finish(session, order_id, "z", T0, outcome="done")
+        assert (refused.value.reason, refused.value.codes) == ("readings_missing", ("a3",))
+        workorders.check_item(session, items[2], "z", T0, result="pass", reading="3.2")
+        assert workorders.finish(session, order_id, "z", T0, outcome="done").status == "closed"
 
 
 def test_checklist_of_an_order_that_nobody_has_taken_is_closed(core: Engine) -> None:

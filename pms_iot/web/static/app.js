@@ -97,7 +97,13 @@
 
   if ("SharedWorker" in window) listenThroughWorker(); else listenAlone();
   setInterval(showAges, 1000);
-  document.addEventListener("htmx:after:swap", showValues);
+  document.addEventListener("htmx:after:swap", () => {
+    showValues();
+    const refusal = document.querySelector(".problem:not([data-seen])");
+    if (!refusal) return;
+    refusal.dataset.seen = "";
+    refusal.scrollIntoView({ block: "center" }); // the button that was pressed may be far below
+  });
   document.documentElement.classList.add("js"); // hides the buttons that serve readers without scripts
   document.addEventListener("change", (event) => { // filters and ticks apply at once
     if (event.target.form?.hasAttribute("data-auto")) event.target.form.requestSubmit();
