@@ -1,6 +1,7 @@
 """`pms-iot`: the engine's commands."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +40,8 @@ def serve(
         _say(f"log in as 'manager' with the password {password} (shown only now)")
     runtime = bootstrap.build(settings)
     runtime.start()
+    # uvicorn passes the signal on when it has ended; by default that would kill us before `stop`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         uvicorn.run(
             runtime.app,

@@ -7,16 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import text
 
+from pms_iot.cli import main
 from pms_iot.kernel.db import open_engine
 from tests.pipeline.rig import RULES, SITE
 from tests.servers import free_port, wait_for
@@ -162,8 +164,21 @@ def temp(value: object, at_ns: int | None = None, asset: str = "PU-01") -> str:
     return f"pump,site=riverside,asset={asset} temp={value},q=192i {at_ns}"
 
 
-def words(result: subprocess.CompletedProcess[str]) -> Sequence[str]:
-    """What a command said of its failure, which must be no traceback."""
-    assert result.returncode == 1, (result.returncode, result.stdout, result.stderr)
-    assert "Traceback" not in result.stderr
-    return result.stderr.splitlines()
+def refused(
+    directory: Path,
+    patch: pytest.MonkeyPatch,
+    said: pytest.CaptureFixture[str],
+    *words: str,
+    **env: object,
+) -> list[str]:
+    """What a command says of its failure, one line for each mistake. In this process, which is quicker."""
+    for name in [name for name in os.environ if name.startswith("PMS_")]:
+        patch.delenv(name)
+    for name, value in environment(directory, **env).items():
+        patch.setenv(name, value)
+    patch.chdir(directory)
+    patch.setattr(sys, "argv", ["pms-iot", *words])
+    with pytest.raises(SystemExit) as ended:  # any other exception would be a traceback
+        main()
+    assert ended.value.code == 1
+    return said.readouterr().err.splitlines()
