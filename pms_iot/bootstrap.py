@@ -72,6 +72,7 @@ def read_clock() -> Clock:
 
 def open_core(settings: Settings) -> Engine:
     """The core store, with its schema brought up to date. Raises StoreUnavailableError, naming it."""
+    place = core_place(settings)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -80,18 +81,22 @@ def open_core(settings: Settings) -> Engine:
         engine = open_engine(settings.core_url)
         upgrade(engine)
     except (SQLAlchemyError, CommandError) as problem:
-        raise StoreUnavailableError(_of_core(settings, problem)) from problem
+        raise StoreUnavailableError(f"core store {place}: {_one_line(problem)}") from problem
     return engine
 
 
-def _of_core(settings: Settings, problem: Exception) -> str:
-    """What is wrong with the core store, in one line and without its password."""
-    said = str(problem.orig if isinstance(problem, DBAPIError) else problem)
+def core_place(settings: Settings) -> str:
+    """The address of the core store without its password. Raises ConfigError if it is none."""
     try:
-        place = make_url(settings.core_url).render_as_string()
-    except SQLAlchemyError:
-        return "PMS_DATABASE_URL: not the address of a database"
-    return f"core store {place}: {' '.join(said.split())}"
+        return make_url(settings.core_url).render_as_string()
+    except SQLAlchemyError as problem:
+        raise ConfigError("PMS_DATABASE_URL", "not the address of a database") from problem
+
+
+def _one_line(problem: Exception) -> str:
+    """What the database says, without the statement that it says it of."""
+    said = str(problem.orig if isinstance(problem, DBAPIError) else problem)
+    return " ".join(said.split())
 
 
 def open_store(settings: Settings, catalog: SeriesCatalog, counters: Counters) -> SampleStore:

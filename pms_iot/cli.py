@@ -41,7 +41,7 @@ def serve(
     runtime = bootstrap.build(settings)
     runtime.start()
     # uvicorn passes the signal on when it has ended; by default that would kill us before `stop`.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _end)
     try:
         uvicorn.run(
             runtime.app,
@@ -52,6 +52,10 @@ def serve(
         )
     finally:
         runtime.stop()
+
+
+def _end(_signal: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 @app.command()
@@ -127,7 +131,9 @@ def check_rules(
 @app.command("settings")
 def show_settings() -> None:
     """Prints the settings in force; secrets are masked."""
-    print(json.dumps(bootstrap.read_settings().model_dump(mode="json"), indent=1))
+    settings = bootstrap.read_settings()
+    shown = settings.model_dump(mode="json") | {"database_url": bootstrap.core_place(settings)}
+    print(json.dumps(shown, indent=1, ensure_ascii=False))
 
 
 @app.command()
