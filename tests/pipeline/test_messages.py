@@ -141,3 +141,21 @@ def test_an_alert_that_breaks_the_code_does_not_hold_back_the_others(rig: Rig) -
     assert rig.alerts() == [("pump.hot", "PU-02", "firing")]
     assert path.counters["alerts_failed"] == 1
     assert rig.acks.told == [("data", 1)]
+
+
+def test_a_bad_message_that_comes_again_is_kept_once_and_acknowledged_again(rig: Rig) -> None:
+    path = rig.start()
+    bad = payload(1, run_of("PU-01", 0, [70]), n=7)
+    for _ in range(2):
+        path.process(rig.received(bad))
+    assert rig.rows("select reason from quarantined_message") == [("count",)]
+    assert rig.rows("select seq, samples, duplicates from watermark") == [(1, 0, 1)]
+    assert rig.acks.told == [("data", 1), ("data", 1)]
+    assert path.counters["messages_quarantined"] == 1
+
+
+def test_a_bad_message_ahead_of_its_turn_is_left_to_its_gateway(rig: Rig) -> None:
+    path = rig.start()
+    path.process(rig.received(payload(2, run_of("PU-01", 0, [70]), n=7)))
+    assert rig.rows("select * from quarantined_message") == []
+    assert rig.acks.told == [] and rig.mqtt_acked == ["data"]
