@@ -18,7 +18,7 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from pms_iot import pipeline
+from pms_iot import pipeline, recovery
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
@@ -204,7 +204,7 @@ class Runtime:
         Raises StoreUnavailableError if a store does not answer; nothing is running then.
         """
         try:
-            self.path.restore()
+            recovery.restore(self.path)
         except StoreUnavailableError as problem:
             place = self.settings.influx.url or str(self.settings.data_dir / "samples.db")
             raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
@@ -220,7 +220,7 @@ class Runtime:
         self._scheduler = BackgroundScheduler(timezone="UTC")
         self._every(self.settings.tick_s, self._tick)
         self._every(self.settings.tick_s, self._deliver)
-        self._every(self.settings.snapshot_s, self.path.save)
+        self._every(self.settings.snapshot_s, self._save)
         self._every(3600.0, self._prune)
         self._scheduler.start()
 
@@ -230,7 +230,7 @@ class Runtime:
         self._stopping.set()
         self._worker.join()
         self.consumer.stop()
-        self._supervised(self.path.save)
+        self._supervised(self._save)
         self.store.close()
         self.engine.dispose()
 
@@ -258,6 +258,9 @@ class Runtime:
 
     def _tick(self) -> None:
         self.path.tick(self.consumer.connected_since_ns)
+
+    def _save(self) -> None:
+        recovery.save(self.path)
 
     def _deliver(self) -> None:
         outbox.deliver(self.engine, self.channels, self.clock.now())
@@ -289,6 +292,7 @@ def build(settings: Settings) -> Runtime:
         ),
         rules=RuleEngine(rules, catalog),
         silence=SilenceWatch(rules, catalog),
+        rule_by_id={rule.id: rule for rule in rules},
         plans=[plan for pack in packs.values() for plan in pack.plans],
         channels=[channel.name for channel in channels],
         clock=clock,

@@ -5,13 +5,13 @@
 One thread runs it. Samples are durable before anything is concluded from them; watermark, alert, work
 order and outbox message are one transaction; the gateway is acknowledged last. A crash at any point is
 healed by a repeat: stores are idempotent, detectors and rules drop what they have already seen, and the
-database refuses a second live alert or order.
+database refuses a second live alert or order. How the state survives a restart is in recovery.py.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -21,14 +21,16 @@ from sqlmodel import Session
 
 from pms_iot.alerts import service as alerts
 from pms_iot.alerts.machine import RuleEngine
+from pms_iot.alerts.rule import Rule
 from pms_iot.alerts.silence import SilenceWatch
-from pms_iot.alerts.transition import Firing, Transition
+from pms_iot.alerts.tables import Alert
+from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.assets.tables import Asset
 from pms_iot.detection.detectors import Detectors
-from pms_iot.kernel.clock import Clock, to_ns
+from pms_iot.kernel.clock import Clock
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
-from pms_iot.kernel.snapshots import load_snapshot, save_snapshot
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.notify import outbox
@@ -43,9 +45,6 @@ from pms_iot.workorders import service as workorders
 log = structlog.get_logger()
 
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
-WARM_UP = timedelta(days=2)  # history that new detectors learn from at the start
-WARM_UP_STEP_NS = 3600 * 10**9  # read at once; a whole history would not fit into memory
-AHEAD = timedelta(days=1)  # no stored sample is further in the future
 
 
 class LiveFeed(Protocol):
@@ -71,6 +70,7 @@ class Pipeline:
     detectors: Detectors
     rules: RuleEngine
     silence: SilenceWatch
+    rule_by_id: Mapping[str, Rule]
     plans: Sequence[PlanTemplate]
     channels: Sequence[str]  # names of the notification channels in use
     clock: Clock
@@ -78,13 +78,9 @@ class Pipeline:
     acks: Acks
     live: LiveFeed
     verify_after_s: float
-    _lock: threading.Lock = field(
-        default_factory=threading.Lock
-    )  # messages and ticks change one state
-    _pending: list[Transition] = field(
-        default_factory=list[Transition]
-    )  # concluded, not yet committed
-    _scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
+    lock: threading.Lock = field(default_factory=threading.Lock)  # held while state changes
+    pending: list[Transition] = field(default_factory=list[Transition])  # concluded, not committed
+    scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
     _hearing_since_ns: int = 0  # when the last wait for a store was over
     waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
 
@@ -120,12 +116,10 @@ class Pipeline:
 
     def _take_in(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         """Samples first, then what follows from them, in one transaction."""
-        with self._lock:
+        with self.lock:
             self.store.write(message.batch)
-            if (
-                message.lane == "data"
-            ):  # an event also stands in the data, in its place among the others
-                self._conclude(message.batch, message.gateway if message.header else None)
+            if message.lane == "data":  # where every event stands too, among its neighbours
+                self.conclude(message.batch, message.gateway if message.header else None)
             with transaction(self.engine) as session:
                 now = self.clock.now()
                 if message.header is not None:
@@ -136,32 +130,31 @@ class Pipeline:
                 quarantine.record_unknown(session, message.site, message.unknown, now)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
-                self._follow(session, now)
-            self._committed()
+                self.follow(session, now)
+            self.committed()
         self.counters.add("samples", len(message.batch))
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
         self.live.publish(message.batch)
 
-    def _conclude(self, batch: Batch, gateway: str | None) -> None:
+    def conclude(self, batch: Batch, gateway: str | None) -> None:
+        """Detectors, then rules; what they find waits in `pending` for the next transaction."""
         # Detectors score a sample once: if the store is away now, the repeat finds the scores here.
-        self._scores = Batch.concat([self._scores, self.detectors.update(batch)])
-        self.store.write(self._scores)
+        self.scores = Batch.concat([self.scores, self.detectors.update(batch)])
+        self.store.write(self.scores)
         self.silence.heard(gateway, batch, now_ns=self.clock.now_ns())
-        self._pending += self.rules.update(Batch.concat([batch, self._scores]))
-        self._scores = Batch.empty()
+        self.pending += self.rules.update(Batch.concat([batch, self.scores]))
+        self.scores = Batch.empty()
 
-    def _follow(self, session: Session, now: datetime) -> None:
+    def follow(self, session: Session, now: datetime) -> None:
         """Alerts, work orders and messages to people, for all that is concluded and not yet committed."""
-        for step in self._pending:
+        for step in self.pending:
             try:
                 with session.begin_nested():
                     self._follow_one(session, step, now)
             except AWAY:
                 raise
-            except (
-                Exception
-            ):  # supervisor: one alert that breaks the code must not hold back the others
+            except Exception:  # supervisor: one broken alert must not hold back the others
                 log.exception("alert failed", key=step.key, step=step.kind)
                 self.counters.add("alerts_failed")
 
@@ -172,11 +165,12 @@ class Pipeline:
             if change.kind == "resolved":
                 ended_at = alert.resolved_at or now
                 workorders.telemetry_recovered(session, alert_id=alert.id, at=ended_at)
-            elif step.rule.work_order:
-                self._order_work(session, change, now)
+            elif step.rule.work_order and not alerts.is_shelved(alert, now):
+                self._order_work(session, alert, step.rule, step.asset, now)
 
-    def _order_work(self, session: Session, change: alerts.AlertChange, now: datetime) -> None:
-        alert, rule, asset = change.alert, change.transition.rule, change.transition.asset
+    def _order_work(
+        self, session: Session, alert: Alert, rule: Rule, asset: str, now: datetime
+    ) -> None:
         assert alert.id is not None
         outcome = workorders.raise_fault(
             session,
@@ -211,11 +205,12 @@ class Pipeline:
             now=now,
         )
 
-    def _committed(self) -> None:
-        for step in self._pending:
+    def committed(self) -> None:
+        """What was concluded is on record now."""
+        for step in self.pending:
             log.info("alert", step=step.kind, rule=step.rule.id, asset=step.asset, value=step.value)
-        if self._pending:
-            self._pending = []
+        if self.pending:
+            self.pending = []
             self.live.changed("alerts")
             self.live.changed("orders")
 
@@ -242,7 +237,7 @@ class Pipeline:
             return
         if report.kind == "birth":  # tell it what it may free from its spool
             started_ns = min(gateways.started_ns(report), self.clock.now_ns())
-            with self._lock:
+            with self.lock:
                 self.silence.started(report.gateway, started_ns)
             for mark in marks:
                 if mark.epoch == report.body.get("epoch"):
@@ -253,17 +248,17 @@ class Pipeline:
     def _own_figures(self, report: gateways.Report) -> None:
         now_ns = self.clock.now_ns()
         batch = gateways.gateway_samples(report, self.catalog, now_ns)
-        with self._lock:
+        with self.lock:
             self.store.write(batch)
             if report.kind == "health":
                 # As of when it was said: samples read since then may still be on their way.
                 said_ns = gateways.said_ns(report, now_ns)
                 rows = gateways.spool_rows(report)
                 self.silence.health(report.gateway, said_ns, rows, now_ns=now_ns)
-            self._pending += self.rules.update(batch)
+            self.pending += self.rules.update(batch)
             with transaction(self.engine) as session:
-                self._follow(session, self.clock.now())
-            self._committed()
+                self.follow(session, self.clock.now())
+            self.committed()
         self.live.publish(batch)
 
     # -- what cannot be understood ---------------------------------------------------------
@@ -286,21 +281,30 @@ class Pipeline:
 
     def tick(self, connected_since_ns: int | None) -> None:
         """What the passing of time alone makes true: silence, repairs that have stayed healthy, work due."""
-        with self._lock:
+        with self.lock:
             if connected_since_ns is not None and not self.waiting:
                 hearing_since_ns = max(connected_since_ns, self._hearing_since_ns)
-                self._pending += self.silence.check(self.clock.now_ns(), hearing_since_ns)
+                self.pending += self.silence.check(self.clock.now_ns(), hearing_since_ns)
             with transaction(self.engine) as session:
                 now = self.clock.now()
-                self._follow(session, now)
+                self.follow(session, now)
+                self._order_what_was_shelved(session, now)
                 judged = workorders.verify(session, now, self.verify_after_s)
-            self._committed()
+            self.committed()
         with transaction(self.engine) as session:
             opened = maintenance.tick(session, self.plans, now, self._meter)
             for occurrence in opened:
                 self._tell_of_maintenance(session, occurrence, now)
         if judged or opened:
             self.live.changed("orders")
+
+    def _order_what_was_shelved(self, session: Session, now: datetime) -> None:
+        """An alert that came back from the shelf and still fires is work after all."""
+        for alert in alerts.without_order(session, now):
+            rule = self.rule_by_id.get(alert.rule)
+            if rule is not None and rule.work_order:
+                asset = session.get_one(Asset, alert.asset_id).code
+                self._order_work(session, alert, rule, asset, now)
 
     def wait(self) -> None:
         """A store is away. What gateways say now is heard later, so nobody is silent meanwhile."""
@@ -339,92 +343,6 @@ class Pipeline:
             },
             now=now,
         )
-
-    # -- restart ---------------------------------------------------------------------------
-
-    def save(self) -> None:
-        """Writes the state of detectors, rules and silence watch into the core store."""
-        with self._lock:
-            if self._pending or len(self._scores):
-                return  # not committed yet: a restart must conclude it again
-            with transaction(self.engine) as session:
-                for name, part in self._stateful():
-                    save_snapshot(
-                        session, name, part.config_hash, self.clock.now(), part.snapshot()
-                    )
-
-    def restore(self) -> None:
-        """Puts the last state back, then feeds it the samples that were stored after it."""
-        with transaction(self.engine) as session:
-            known = {
-                name
-                for name, part in self._stateful()
-                if (state := load_snapshot(session, name, part.config_hash)) is not None
-                and part.restore(state) is None
-            }
-            self._adopt(session)
-        if "detectors" not in known:
-            self._warm_up()
-        if "rules" not in known:
-            self._begin()
-        self._replay()
-        self.save()  # what is stored from now on is newer than this state
-
-    def _stateful(self) -> list[tuple[str, Detectors | RuleEngine | SilenceWatch]]:
-        return [("detectors", self.detectors), ("rules", self.rules), ("silence", self.silence)]
-
-    def _adopt(self, session: Session) -> None:
-        """Alerts that fire in the database fire here too; those that no rule watches any more end."""
-        live = [Firing(a.key, to_ns(a.since)) for a in alerts.live_alerts(session)]
-        orphans = set(self.rules.adopt(live)) & set(self.silence.adopt(live))
-        for alert_id in alerts.retire(session, orphans, self.clock.now()):
-            workorders.telemetry_recovered(session, alert_id=alert_id, at=self.clock.now())
-
-    def _warm_up(self) -> None:
-        """Detectors without a past learn from what the store holds; nothing is concluded from it."""
-        end_ns = self.clock.now_ns() + int(AHEAD.total_seconds()) * 10**9
-        start_ns = self.clock.now_ns() - int(WARM_UP.total_seconds()) * 10**9
-        for series in self._measured_by_asset().values():
-            for at_ns in range(start_ns, end_ns, WARM_UP_STEP_NS):
-                self.detectors.update(self.store.read_many(series, at_ns, at_ns + WARM_UP_STEP_NS))
-
-    def _begin(self) -> None:
-        """Rules without a past start from the newest sample of each series."""
-        newest = self.store.latest([info.id for info in self.catalog.all()])
-        self._pending += self.rules.update(newest.sorted_by_time())
-        self._follow_all()
-
-    def _replay(self) -> None:
-        """Concludes from what was stored after the state was saved, asset by asset."""
-        replayed = 0
-        for asset, series in self._measured_by_asset().items():
-            batch = self._not_seen(series)
-            replayed += len(batch)
-            self._conclude(batch, self.silence.gateway_of(asset))
-            self._follow_all()
-        log.info("state restored", samples_replayed=replayed)
-
-    def _follow_all(self) -> None:
-        with transaction(self.engine) as session:
-            self._follow(session, self.clock.now())
-        self._committed()
-
-    def _not_seen(self, series: Sequence[int]) -> Batch:
-        """What the store holds of these series and the rules have not seen; each from its own last."""
-        last_at, alike = self.rules.last_at, dict[int, list[int]]()
-        for number in series:
-            last = int(last_at[number]) if number < len(last_at) else 0
-            alike.setdefault(max(last, 0), []).append(number)
-        end_ns = self.clock.now_ns() + int(AHEAD.total_seconds()) * 10**9
-        parts = [self.store.read_many(group, last + 1, end_ns) for last, group in alike.items()]
-        return Batch.concat(parts).sorted_by_time()
-
-    def _measured_by_asset(self) -> dict[str, list[int]]:
-        by_asset: dict[str, list[int]] = {}
-        for info in self.catalog.all():
-            if not info.derived:
-                by_asset.setdefault(info.asset, []).append(info.id)
-        return by_asset
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from pms_iot.alerts.tables import Alert, AlertEvent
 from pms_iot.alerts.transition import Transition
@@ -187,6 +187,11 @@ def _refusal(alert: Alert, until: datetime, reason: str, at: datetime) -> str | 
     return None if at < until <= at + MAX_SHELF else "too_long"
 
 
+def is_shelved(alert: Alert, at: datetime) -> bool:
+    """Whether somebody has put the alert aside until after `at`."""
+    return alert.shelved_until is not None and alert.shelved_until > at
+
+
 def unshelve(session: Session, alert_id: int, actor: str, at: datetime) -> Alert:
     """Brings a shelved alert back before its time."""
     alert = _alert(session, alert_id, for_change=True)
@@ -196,6 +201,16 @@ def unshelve(session: Session, alert_id: int, actor: str, at: datetime) -> Alert
         _note(session, alert, at, "unshelved", actor=actor)
         session.flush()
     return alert
+
+
+def without_order(session: Session, at: datetime) -> Sequence[Alert]:
+    """Firing alerts that no work order knows of and that nobody has put aside (any more)."""
+    query = select(Alert).where(
+        Alert.state == "firing",
+        col(Alert.work_order_id).is_(None),
+        or_(col(Alert.shelved_until).is_(None), col(Alert.shelved_until) <= at),
+    )
+    return session.exec(query.order_by(col(Alert.id))).all()
 
 
 def live_alerts(session: Session) -> Sequence[Alert]:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Engine, text
 
+from pms_iot import recovery
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
@@ -112,7 +113,7 @@ class Rig:
     ) -> Pipeline:
         """A new process, state restored."""
         path = self.build(engine=engine, store=store, packs=packs)
-        path.restore()
+        recovery.restore(path)
         return path
 
     def build(
@@ -132,6 +133,7 @@ class Rig:
             detectors=Detectors({kind: pack.detectors for kind, pack in packs.items()}, catalog),
             rules=RuleEngine(rules, catalog),
             silence=SilenceWatch(rules, catalog),
+            rule_by_id={rule.id: rule for rule in rules},
             plans=[],
             channels=["webhook"],
             clock=self.clock,

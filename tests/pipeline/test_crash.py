@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
+from pms_iot import recovery
 from pms_iot.kernel.db import open_engine
 from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.pipeline import AWAY, Pipeline
@@ -144,7 +146,7 @@ def take_part(rig: Rig, path: Pipeline, gateway: Gateway, save_every: int) -> bo
         for step in (
             lambda body=body: path.process(rig.received(body)),
             lambda: path.tick(rig.clock.now_ns()),
-            lambda: path.save() if len(gateway.sent) % save_every == 0 else None,
+            lambda: recovery.save(path) if len(gateway.sent) % save_every == 0 else None,
         ):
             patiently(step)
     return True
@@ -173,7 +175,7 @@ def run(
                 store = TroubledStore(rig.samples, trouble)
                 try:
                     path = rig.build(engine=core, store=store)
-                    patiently(path.restore)
+                    patiently(partial(recovery.restore, path))
                     done = take_part(rig, path, gateway, save_every)
                 except ProcessDied:
                     rig.samples.close()

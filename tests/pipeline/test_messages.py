@@ -1,9 +1,13 @@
 """What becomes of one message: committed once, acknowledged after that, and what follows from it."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import Connection, event, text
 
+from pms_iot.alerts import service as alerts
+from pms_iot.kernel.db import transaction
+from pms_iot.workorders import service as workorders
 from tests.pipeline.rig import Read, Rig, payload
 
 
@@ -159,3 +163,23 @@ def test_a_bad_message_ahead_of_its_turn_is_left_to_its_gateway(rig: Rig) -> Non
     path.process(rig.received(payload(2, run_of("PU-01", 0, [70]), n=7)))
     assert rig.rows("select * from quarantined_message") == []
     assert rig.acks.told == [] and rig.mqtt_acked == ["data"]
+
+
+def test_a_shelved_alert_opens_no_order_until_its_time_is_over(rig: Rig) -> None:
+    path = rig.start()
+    rig.send(path, FAULT)
+    with transaction(rig.core) as session:
+        until = rig.clock.now() + timedelta(hours=2)
+        alerts.shelve(session, 1, "wang", until, "known", at=rig.clock.now())
+        workorders.cancel(session, 1, "wang", rig.clock.now(), reason="known")
+    rig.send(path, run_of("PU-01", 40, [20, 20, 20, 20, 20]))  # recovers,
+    rig.send(path, run_of("PU-01", 90, [90, 90, 90]))  # and comes back
+    path.tick(None)
+    assert rig.alerts() == [("pump.hot", "PU-01", "resolved"), ("pump.hot", "PU-01", "firing")]
+    assert rig.rows("select count(*) from work_order where status != 'cancelled'") == [(0,)]
+    rig.clock.advance(2 * 3600 + 1)
+    path.tick(None)
+    path.tick(None)
+    assert rig.rows("select origin, status from work_order where status != 'cancelled'") == [
+        ("fault:PU-01", "new")
+    ]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pms_iot import recovery
 from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
@@ -33,14 +34,14 @@ def test_no_snapshot_is_taken_of_what_is_not_committed(rig: Rig) -> None:
         connection.exec_driver_sql("alter table watermark rename to mislaid")
     with pytest.raises(Exception, match="no such table"):
         path.process(rig.received(payload(1, HOT)))
-    path.save()
+    recovery.save(path)
     assert rig.rows("select name, at, state from state_snapshot") == before
     with rig.core.begin() as connection:
         connection.exec_driver_sql("alter table mislaid rename to watermark")
     path.process(rig.received(payload(1, HOT)))
     assert rig.alerts() == [("pump.hot", "PU-01", "firing")]
     rig.clock.advance(1)
-    path.save()
+    recovery.save(path)
     assert rig.rows("select name, at, state from state_snapshot") != before
 
 
@@ -51,7 +52,7 @@ def test_no_snapshot_is_taken_of_scores_that_are_not_stored(rig: Rig) -> None:
     levels: list[Read] = [("PU-01", 10.0 * i, {"level": 0.5 * i}) for i in range(8)]
     with pytest.raises(StoreUnavailableError):
         path.process(rig.received(payload(1, levels)))
-    path.save()
+    recovery.save(path)
     assert rig.rows("select name, state from state_snapshot") == before
     path.store.close()
     path.store = rig.samples
@@ -104,7 +105,7 @@ def test_a_series_that_ended_long_ago_does_not_make_the_start_read_everything(ri
     path = rig.start()
     rig.send(path, [("PU-01", -1_000_000.0, {"level": 1.0})])
     rig.send(path, [("PU-01", 10.0 * i, {"temp": 50.0}) for i in range(50)])
-    path.save()
+    recovery.save(path)
     asked: list[int] = []
 
     class Watched(EmbeddedStore):

@@ -1,5 +1,6 @@
 """Who is silent, seen from the main path: gateways, devices and engines that stop and start."""
 
+from pms_iot import recovery
 from tests.pipeline.rig import T0, Read, Rig, ns
 
 LIVE = 3600.0  # the rig's clock shows an hour after T0
@@ -17,7 +18,7 @@ def both(rig: Rig) -> list[Read]:
 def test_an_engine_that_was_down_marks_nobody_silent(rig: Rig) -> None:
     path = rig.start()
     rig.send(path, both(rig))
-    path.save()
+    recovery.save(path)
     rig.clock.advance(7200)
     path = rig.start()
     since = rig.clock.now_ns()

@@ -1,0 +1,127 @@
+"""Restart: the state is saved every few seconds, and what was stored after it is concluded again.
+
+Detectors and rules drop what they have seen, alerts are keyed by their opening time, so an overlap is
+harmless: any kill -9 comes to the alerts and orders of a run without it (docs/adr/0003).
+"""
+
+from collections.abc import Sequence
+
+import structlog
+from sqlmodel import Session
+
+from pms_iot.alerts import service as alerts
+from pms_iot.alerts.machine import RuleEngine
+from pms_iot.alerts.silence import SilenceWatch
+from pms_iot.alerts.transition import Firing
+from pms_iot.detection.detectors import Detectors
+from pms_iot.kernel.clock import to_ns
+from pms_iot.kernel.db import transaction
+from pms_iot.kernel.snapshots import load_snapshot, save_snapshot
+from pms_iot.pipeline import Pipeline
+from pms_iot.telemetry.batch import Batch
+from pms_iot.workorders import service as workorders
+
+log = structlog.get_logger()
+
+DAY_NS = 86_400 * 10**9
+WARM_UP_NS = 2 * DAY_NS  # history that new detectors learn from
+WARM_UP_STEP_NS = 3600 * 10**9  # read at once; a whole history would not fit into memory
+AHEAD_NS = DAY_NS  # no stored sample is further in the future
+
+
+def save(path: Pipeline) -> None:
+    """Writes the state of detectors, rules and silence watch into the core store."""
+    with path.lock:
+        if path.pending or len(path.scores):
+            return  # not committed yet: a restart must conclude it again
+        with transaction(path.engine) as session:
+            now = path.clock.now()
+            for name, part in _stateful(path):
+                save_snapshot(session, name, part.config_hash, now, part.snapshot())
+
+
+def restore(path: Pipeline) -> None:
+    """Puts the last state back, then feeds it the samples that were stored after it."""
+    with transaction(path.engine) as session:
+        known = {name for name, part in _stateful(path) if _restored(session, name, part)}
+        _adopt(path, session)
+    if "detectors" not in known:
+        _warm_up(path)
+    if "rules" not in known:
+        _begin(path)
+    _replay(path)
+    save(path)  # what is stored from now on is newer than this state
+
+
+def _stateful(path: Pipeline) -> list[tuple[str, Detectors | RuleEngine | SilenceWatch]]:
+    return [("detectors", path.detectors), ("rules", path.rules), ("silence", path.silence)]
+
+
+def _restored(session: Session, name: str, part: Detectors | RuleEngine | SilenceWatch) -> bool:
+    state = load_snapshot(session, name, part.config_hash)
+    if state is not None:
+        part.restore(state)
+    return state is not None
+
+
+def _adopt(path: Pipeline, session: Session) -> None:
+    """Alerts that fire in the database fire here too; those that no rule watches any more end."""
+    live = [Firing(alert.key, to_ns(alert.since)) for alert in alerts.live_alerts(session)]
+    orphans = set(path.rules.adopt(live)) & set(path.silence.adopt(live))
+    now = path.clock.now()
+    for alert_id in alerts.retire(session, orphans, now):
+        workorders.telemetry_recovered(session, alert_id=alert_id, at=now)
+
+
+def _warm_up(path: Pipeline) -> None:
+    """Detectors without a past learn from what the store holds; nothing is concluded from it."""
+    oldest_ns = path.clock.now_ns() - WARM_UP_NS
+    for series in _measured_by_asset(path).values():
+        newest = path.store.latest(series)
+        end_ns = int(newest.at.max()) + 1 if len(newest) else oldest_ns
+        for start_ns in range(oldest_ns, end_ns, WARM_UP_STEP_NS):
+            stop_ns = min(start_ns + WARM_UP_STEP_NS, end_ns)
+            path.detectors.update(path.store.read_many(series, start_ns, stop_ns))
+
+
+def _begin(path: Pipeline) -> None:
+    """Rules without a past start from the newest sample of each series."""
+    newest = path.store.latest([info.id for info in path.catalog.all()])
+    path.pending += path.rules.update(newest.sorted_by_time())
+    _follow(path)
+
+
+def _replay(path: Pipeline) -> None:
+    """Concludes from what was stored after the state was saved, asset by asset."""
+    replayed = 0
+    for asset, series in _measured_by_asset(path).items():
+        batch = _not_seen(path, series)
+        replayed += len(batch)
+        path.conclude(batch, path.silence.gateway_of(asset))
+        _follow(path)
+    log.info("state restored", samples_replayed=replayed)
+
+
+def _follow(path: Pipeline) -> None:
+    with transaction(path.engine) as session:
+        path.follow(session, path.clock.now())
+    path.committed()
+
+
+def _not_seen(path: Pipeline, series: Sequence[int]) -> Batch:
+    """What the store holds of these series and the rules have not seen; each from its own last."""
+    last_at, alike = path.rules.last_at, dict[int, list[int]]()
+    for number in series:
+        last = int(last_at[number]) if number < len(last_at) else 0
+        alike.setdefault(max(last, 0), []).append(number)
+    end_ns = path.clock.now_ns() + AHEAD_NS
+    parts = [path.store.read_many(group, last + 1, end_ns) for last, group in alike.items()]
+    return Batch.concat(parts).sorted_by_time()
+
+
+def _measured_by_asset(path: Pipeline) -> dict[str, list[int]]:
+    by_asset: dict[str, list[int]] = {}
+    for info in path.catalog.all():
+        if not info.derived:
+            by_asset.setdefault(info.asset, []).append(info.id)
+    return by_asset
