@@ -50,7 +50,7 @@ class Drift(LearnedDetector):
         error = value - state["fast"][rows]
         state["fast"][rows] += self._weight(rows, dt, self._fast_s[rows]) * error
         away = np.abs(state["fast"][rows] - state["reference"][rows])
-        warm = state["age"][rows] >= self._warmup_s[rows]
+        warm = state["age"][rows] >= self._scores_after_s[rows]
         score = np.where(warm, away / self._unit(rows, dt), 0.0)
         learn = self._freeze(rows, at, score)
         self._learn(rows[learn], dt[learn], value[learn], error[learn])

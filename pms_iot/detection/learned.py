@@ -21,6 +21,8 @@ class LearnedDetector(ColumnarDetector):
         self._alarm = self._param("alarm", 6.0)
         self._freeze_ns = self._param("freeze", _FREEZE_S) * S
         self._warmup_s = np.array([w.spec.warmup_s for w in self._watched])
+        quiet_s = np.array([w.spec.quiet_s for w in self._watched])
+        self._scores_after_s = np.maximum(self._warmup_s, quiet_s)
         return {
             "last": np.zeros(size, np.int64),
             "count": np.zeros(size),

@@ -34,7 +34,7 @@ _HOUR_NS = 3600 * S
 
 class Seasonal(LearnedDetector):
     """Scores: `<point>.anomaly` = -log10 tail probability (second largest of the last three, so that
-    one spike is not enough; 0 during warm-up), `<point>.lo` and `.hi` = where it would alarm."""
+    one spike is not enough; 0 during warm-up and while quiet), `<point>.lo` and `.hi` = where it would alarm."""
 
     def _fresh(self, size: int) -> Arrays:
         watched = self._watched
@@ -75,7 +75,8 @@ class Seasonal(LearnedDetector):
         z = np.abs(value - expected) / scale
         past = tail.Tail(state["past"][rows])
         warm = state["age"][rows] >= self._warmup_s[rows]
-        raw = np.where(warm & (by_day | ~torn), past.score(z), 0.0)
+        speaks = state["age"][rows] >= self._scores_after_s[rows]
+        raw = np.where(speaks & (by_day | ~torn), past.score(z), 0.0)
         score = self._smooth(rows, raw)
         learn = self._freeze(rows, at, score)
         trust = np.where(z > past.most, _RECORD, 1.0)[learn]

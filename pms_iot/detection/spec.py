@@ -41,7 +41,8 @@ def _no_params() -> Mapping[str, float]:
 class DetectorSpec:
     """One detector over some points of a kind.
 
-    warmup_s: seconds of data before a learned detector scores. window_s: span of `rate`.
+    warmup_s: seconds of data before a learned detector knows what to expect. quiet_s: seconds of
+    data before it may say that something is unusual, longer where days differ. window_s: span of `rate`.
     min_change: what counts as change for `stuck`, in the point's unit. when: the detector sees only
     samples at which all gates are open. params: see the detector of that name.
     """
@@ -49,6 +50,7 @@ class DetectorSpec:
     detector: str
     points: tuple[PointDef, ...]
     warmup_s: float = 0.0
+    quiet_s: float = 0.0
     window_s: float = 60.0
     min_change: float = 0.0
     when: tuple[Gate, ...] = ()

@@ -84,6 +84,7 @@ class DetectorYaml(Strict):
     detector: Words
     points: Annotated[list[Words], Field(min_length=1)]
     warmup: Duration | None = None
+    quiet: Duration = 0.0
     window: Duration = 60.0
     min_change: Annotated[float, Field(ge=0)] = 0.0
     when: list[GateYaml] = []

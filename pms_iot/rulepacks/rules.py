@@ -69,6 +69,7 @@ def build_detector(
         detector=model.detector if model.detector in SCORES else "rate",
         points=tuple(points[key] for key in model.points if key in points),
         warmup_s=model.warmup or 0.0,
+        quiet_s=model.quiet,
         window_s=model.window,
         min_change=model.min_change,
         when=_gates(document, where, model.when, points, problems),
