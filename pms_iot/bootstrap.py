@@ -1,9 +1,10 @@
 """The composition root: the only place that names concrete classes."""
 
+import difflib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +37,7 @@ from pms_iot.maintenance import service as maintenance
 from pms_iot.notify import outbox
 from pms_iot.notify.channels import Channel, Email, Webhook
 from pms_iot.rulepacks import RulePack, load_packs, rules_root
-from pms_iot.settings import Settings
+from pms_iot.settings import Settings, names_of
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
@@ -51,6 +52,7 @@ DAY_S = 86_400.0
 
 def read_settings() -> Settings:
     """The settings of the environment. Raises ConfigError with a line for each variable that is wrong."""
+    _refuse_unknown(os.environ)
     try:
         return Settings()
     except ValidationError as problem:  # its own text would show secrets
@@ -59,6 +61,24 @@ def read_settings() -> Settings:
         raise ConfigError("settings", f"{len(lines)} problem(s)\n" + "\n".join(lines)) from None
     except (SettingsError, OSError, UnicodeDecodeError) as problem:
         raise ConfigError("settings", str(problem)) from problem
+
+
+OTHERS = ("PMS_CLOCK_", "PMS_EDGE_", "PMS_SIM_", "PMS_TEST_")  # not the engine's settings
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    """A misspelt setting would silently leave its default in force."""
+    known = names_of()
+    given = {name for name in environ if name.startswith("PMS_") and not name.startswith(OTHERS)}
+    unknown = sorted(name for name in given if name.removesuffix("_FILE") not in known)
+    if unknown:
+        lines = [f"{name}: no such setting{_did_you_mean(name, known)}" for name in unknown]
+        raise ConfigError("settings", f"{len(lines)} problem(s)\n" + "\n".join(lines))
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def read_clock() -> Clock:

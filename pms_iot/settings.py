@@ -114,3 +114,15 @@ class SecretFiles(PydanticBaseSettingsSource):
                     place = place.setdefault(part, {})
                 place[last] = Path(file).read_text().strip()
         return found
+
+
+def names_of(model: type[BaseModel] = Settings, prefix: str = "PMS_") -> set[str]:
+    """The environment variables that set something."""
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names |= names_of(kind, f"{prefix}{name.upper()}__")
+        else:
+            names.add(f"{prefix}{name.upper()}")
+    return names

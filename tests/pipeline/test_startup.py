@@ -57,6 +57,7 @@ def test_a_site_file_with_mistakes_names_each_line(tmp_path: Path, fails: Refuse
     ("variable", "value", "place"),
     [
         ("PMS_WEB__PORT", "abc", "PMS_WEB__PORT: "),
+        ("PMS_WEB__PROT", "80", "PMS_WEB__PROT: no such setting; did you mean PMS_WEB__PORT?"),
         ("PMS_RAW_DAYS", "-1", "PMS_RAW_DAYS: "),
         ("PMS_EMAIL__RECIPIENTS", "not json", "email"),
         ("PMS_MQTT__PASSWORD_FILE", "/nowhere/secret", "/nowhere/secret"),

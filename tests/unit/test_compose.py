@@ -8,26 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from pms_iot.settings import Settings
+from pms_iot.settings import names_of
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = ["engine", "edge", "simulators"]
-
-
-def settings_of(model: type[BaseModel], prefix: str) -> set[str]:
-    names: set[str] = set()
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            names |= settings_of(kind, f"{prefix}{name.upper()}__")
-        else:
-            names.add(f"{prefix}{name.upper()}")
-    return names
 
 
 def test_all_parts_are_there_with_a_health_check() -> None:
@@ -41,7 +29,7 @@ def test_services_depend_only_on_services_that_exist() -> None:
 
 
 def test_every_variable_of_the_engine_is_a_setting() -> None:
-    known = settings_of(Settings, "PMS_")
+    known = names_of()
     assert set(SERVICES["engine"]["environment"]) <= known
     assert len(SERVICES["engine"]["environment"]) >= 10
 
@@ -49,7 +37,7 @@ def test_every_variable_of_the_engine_is_a_setting() -> None:
 def test_every_variable_that_is_interpolated_is_a_setting_or_a_server_password() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{(\w+)", text))
-    assert used - {"INFLUX_PASSWORD", "POSTGRES_PASSWORD"} <= settings_of(Settings, "PMS_")
+    assert used - {"INFLUX_PASSWORD", "POSTGRES_PASSWORD"} <= names_of()
 
 
 def test_the_servers_file_sets_only_variables_that_compose_reads() -> None:
