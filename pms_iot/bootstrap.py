@@ -47,7 +47,6 @@ from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders.technicians import apply_technicians
 
 log = structlog.get_logger()
-DAY_S = 86_400.0
 
 
 def read_settings() -> Settings:
@@ -154,6 +153,11 @@ class Imported:
 
     register: Applied
     passwords: Mapping[str, str]  # user name -> password; shown once, kept nowhere
+
+
+def read_packs(settings: Settings) -> dict[str, RulePack]:
+    """The rule packs in use. Raises PackError with all their mistakes."""
+    return load_packs(rules_root(settings.rules_dir))
 
 
 def import_site(
@@ -291,11 +295,10 @@ class Runtime:
             self.store.prune(to_ns(oldest))
 
 
-def build(settings: Settings) -> Runtime:
+def build(
+    settings: Settings, clock: Clock, packs: Mapping[str, RulePack], engine: Engine
+) -> Runtime:
     """Everything of `pms-iot serve`, wired and not yet running. Raises PmsError for what is misconfigured."""
-    clock = read_clock()
-    packs = load_packs(rules_root(settings.rules_dir))
-    engine = open_core(settings)
     catalog = SeriesCatalog(engine)
     counters = Counters()
     store = open_store(settings, catalog, counters)

@@ -15,8 +15,7 @@ from pms_iot.demo import run_demo
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
 from pms_iot.kernel.users import Role
-from pms_iot.rulepacks import check_packs, load_packs, rules_root
-from pms_iot.settings import Settings
+from pms_iot.rulepacks import check_packs, rules_root
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
@@ -33,12 +32,13 @@ def serve(
     """Runs the engine with its web pages."""
     settings = bootstrap.read_settings()
     configure_logging(settings.log_level)
-    clock = bootstrap.read_clock()
+    clock, packs = bootstrap.read_clock(), bootstrap.read_packs(settings)
+    engine = bootstrap.open_core(settings)
     if site is not None:
-        _import(settings, site)
-    if password := bootstrap.ensure_manager(bootstrap.open_core(settings), settings, clock):
+        _report(site, bootstrap.import_site(engine, packs, site, clock))
+    if password := bootstrap.ensure_manager(engine, settings, clock):
         _say(f"log in as 'manager' with the password {password} (shown only now)")
-    runtime = bootstrap.build(settings)
+    runtime = bootstrap.build(settings, clock, packs, engine)
     runtime.start()
     # uvicorn passes the signal on when it has ended; by default that would kill us before `stop`.
     signal.signal(signal.SIGTERM, _end)
@@ -82,14 +82,12 @@ def migrate() -> None:
 @app.command("import-site")
 def import_site(file: Path) -> None:
     """Brings the register up to a site file."""
-    _import(bootstrap.read_settings(), file)
+    settings = bootstrap.read_settings()
+    packs, engine = bootstrap.read_packs(settings), bootstrap.open_core(settings)
+    _report(file, bootstrap.import_site(engine, packs, file, bootstrap.read_clock()))
 
 
-def _import(settings: Settings, file: Path) -> None:
-    packs = load_packs(rules_root(settings.rules_dir))
-    imported = bootstrap.import_site(
-        bootstrap.open_core(settings), packs, file, bootstrap.read_clock()
-    )
+def _report(file: Path, imported: bootstrap.Imported) -> None:
     done = imported.register
     _say(f"{file}: {done.created} created, {done.updated} updated, {done.unchanged} unchanged")
     for username, password in imported.passwords.items():

@@ -73,9 +73,6 @@ class SeriesCatalog:
         """Point key -> series; empty for an asset that is unknown or has no points."""
         return dict(self._by_asset.get(asset, {}))
 
-    def has_asset(self, asset: str) -> bool:
-        return asset in self._by_asset
-
     def all(self) -> Iterable[SeriesInfo]:
         return self._by_id.values()
 

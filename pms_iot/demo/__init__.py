@@ -9,7 +9,6 @@ import secrets
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +25,6 @@ from pms_iot import bootstrap
 from pms_iot.demo.processes import Processes
 from pms_iot.kernel.clock import ManualClock, ScaledClock, from_ns, to_ns
 from pms_iot.kernel.users import Role
-from pms_iot.rulepacks import load_packs, rules_root
 from pms_iot.settings import Settings
 
 SITE_ZONE = ZoneInfo("Asia/Shanghai")
@@ -56,9 +54,7 @@ class DemoState:
 
 def run_demo(directory: Path, port: int, factor: float, recorded: Path | None) -> None:
     """Runs until Ctrl-C or SIGTERM. Raises ChildFailedError if a part does not come up."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    _on_signals(_leave)
     directory.mkdir(parents=True, exist_ok=True)
     state, known = _load(directory)
     # The machines count from their start, so a second run takes the clock up where the first left it.
@@ -67,15 +63,27 @@ def run_demo(directory: Path, port: int, factor: float, recorded: Path | None) -
     processes = Processes(directory, _clock_env(clock))
     try:
         _say(1, f"data in {directory}: " + ("continued" if known else "new"))
-        urls = _start_all(processes, directory, port, state, recorded)
-        _greet(urls, state, factor)
-        while not stop.wait(1.0):
+        url = _start_all(processes, directory, port, state, recorded)
+        _greet(url, state, factor)
+        while True:
+            time.sleep(1.0)
             processes.check()
             state.now_ns = clock.now_ns()
             _save(directory, state)
     finally:
+        _on_signals(signal.SIG_IGN)  # a second Ctrl-C must not leave programs behind
         _say_plain("stopping …")
         processes.stop()
+
+
+def _on_signals(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _leave(_number: int, _frame: object) -> None:
+    """Ends the program at once, also while a part is still being waited for."""
+    sys.exit(0)
 
 
 def _start_all(
@@ -108,8 +116,11 @@ def _start_all(
 
     gateway = directory / "gateway.yaml"
     gateway.write_text(json.dumps(_gateway(served, broker_port, directory), indent=1))
-    processes.start("edge", [_program("pms-edge"), "run", str(gateway)])
-    processes.wait_for("edge", lambda: _answers(f"{url}/readyz"))
+    ready = directory / "edge.ready"
+    ready.unlink(missing_ok=True)
+    command = [_program("pms-edge"), "run", str(gateway), "--ready-file", str(ready)]
+    processes.start("edge", command)
+    processes.wait_for("edge", lambda: ready.exists() and _answers(f"{url}/readyz"))
     _say(5, "edge agent reads the machines")
     return url
 
@@ -175,7 +186,7 @@ def _fill_register(
     settings = Settings(data_dir=directory)
     clock = ManualClock(from_ns(state.now_ns))
     engine = bootstrap.open_core(settings)
-    packs = load_packs(rules_root(settings.rules_dir))
+    packs = bootstrap.read_packs(settings)
     today = from_ns(state.start_ns).astimezone(SITE_ZONE).date()
     bootstrap.import_site(engine, packs, _site_file(directory, served, today), clock)
     for username, role in ROLES.items():

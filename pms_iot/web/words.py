@@ -16,7 +16,6 @@ ASSET_STATE = {
     "unmonitored": N_("Not monitored"),
     "off": N_("Out of service"),
 }
-ALERT_STATE = {"firing": N_("Firing"), "resolved": N_("Cleared")}
 ORDER_STATUS = {
     "new": N_("New"),
     "assigned": N_("Assigned"),

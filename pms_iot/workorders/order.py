@@ -43,7 +43,6 @@ OUTCOMES: Mapping[str, tuple[Outcome, ...]] = MappingProxyType(
 )
 
 ENDED = frozenset({Status.CLOSED, Status.CANCELLED})
-WAITING = (Status.WAITING_PARTS, Status.WAITING_ACCESS)
 
 MOVES: Mapping[tuple[Status, Verb], Status] = MappingProxyType(
     {

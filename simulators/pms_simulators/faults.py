@@ -203,5 +203,4 @@ CATALOGUE: dict[str, dict[str, Words]] = {
     },
     "replay": {"comms_loss": _COMMS},
 }
-KINDS = tuple(CATALOGUE)
 PUMPS = {"booster_set": 3, "drainage_pump": 2}

@@ -11,7 +11,8 @@ from pms_iot.assets.tables import Asset, Gateway, Site
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.users import Account
 from pms_iot.notify.tables import OutboxMessage
-from pms_iot.telemetry.tables import QuarantinedMessage, UnknownPoint, Watermark
+from pms_iot.telemetry import quarantine
+from pms_iot.telemetry.tables import UnknownPoint, Watermark
 from pms_iot.web.render import page
 from pms_iot.web.routes.health import what_is_not_ready
 from pms_iot.web.visit import Managing
@@ -26,16 +27,16 @@ def admin(visit: Managing) -> Response:
     with transaction(visit.deps.engine) as session:
         gateways = _gateways(session)
         context: dict[str, Any] = {
-            "unknown": _newest(session, UnknownPoint, UnknownPoint.last_seen_at),
-            "quarantined": _newest(session, QuarantinedMessage, QuarantinedMessage.received_at),
+            "unknown": quarantine.unknown_points(session, LISTED),
+            "quarantined": quarantine.quarantined(session, LISTED),
             "outbox": _undelivered(session),
-            "streams": _newest(session, Watermark, Watermark.updated_at),
+            "streams": _streams(session),
             "accounts": session.exec(select(Account).order_by(Account.username)).all(),
             "technicians": session.exec(select(Technician).order_by(Technician.name)).all(),
             "certificates": session.exec(select(Certificate)).all(),
             "totals": {
-                "unknown": _count(session, UnknownPoint),
-                "quarantined": _count(session, QuarantinedMessage),
+                "unknown": session.exec(select(func.count()).select_from(UnknownPoint)).one(),
+                "quarantined": quarantine.quarantined_ever(session),
             },
         }
         zone = session.exec(select(Site.timezone).order_by(col(Site.id))).first()
@@ -60,12 +61,9 @@ def _gateways(session: Session) -> Sequence[tuple[Gateway, Asset, Site]]:
     return session.exec(query).all()
 
 
-def _newest(session: Session, table: type, column: object) -> Sequence[object]:
-    return session.exec(select(table).order_by(col(column).desc()).limit(LISTED)).all()
-
-
-def _count(session: Session, table: type) -> int:
-    return session.exec(select(func.count()).select_from(table)).one()
+def _streams(session: Session) -> Sequence[Watermark]:
+    query = select(Watermark).order_by(col(Watermark.updated_at).desc())
+    return session.exec(query.limit(LISTED)).all()
 
 
 def _undelivered(session: Session) -> Sequence[OutboxMessage]:
