@@ -109,9 +109,10 @@ class Agent:
             feeds = [self._feeds[d.id] for d in self._config.devices_of(name)]
             if endpoint.tcp and feeds:
                 pollers[name] = EndpointPoller(
-                    ModbusTcp(endpoint.tcp, timeout_s=endpoint.timeout),
+                    ModbusTcp(endpoint.tcp),
                     feeds,
                     self._config.classes,
+                    timeout_s=endpoint.timeout,
                     clock=self._clock,
                     counters=self.counters,
                 )

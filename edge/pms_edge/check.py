@@ -1,6 +1,7 @@
 """`pms-edge check`: every mistake of gateway files and profiles, golden vectors included."""
 
 import math
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def _difference(profile: Profile, golden: Golden, name: str, expected: Any) -> s
     count = len(golden.registers)
     if point.address < golden.address or point.end > golden.address + count:
         return f"registers {point.address}..{point.end - 1} of this point are not in `read`"
-    decoded = Decoder([point], start=golden.address, count=count).decode(golden.registers)
+    wire = struct.pack(f">{count}H", *golden.registers)
+    decoded = Decoder([point], start=golden.address).decode(wire)
     value = decoded.values[0]
     quality = decoded.qualities[0] if decoded.qualities else GOOD
     found = {GOOD: f"{value!r}", UNCERTAIN: f"uncertain ({value!r})", BAD: "bad"}[quality]

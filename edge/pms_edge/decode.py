@@ -28,29 +28,31 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """Decodes one block. `start` is the address of the first register, `count` their number.
+    """Decodes one block; `start` is the address of its first register or bit.
 
     Words are numbered big-endian as on the wire (Modbus application protocol 4.2); `order` of a
     point then says how its words and bytes are swapped.
     """
 
-    def __init__(self, points: Sequence[Point], *, start: int, count: int) -> None:
+    def __init__(self, points: Sequence[Point], *, start: int) -> None:
         cells = list(dict.fromkeys((p.address, p.type, p.order) for p in points))
+        single = points[0].kind in ("coil", "discrete")  # one byte for each address, not two
         formats, picked = ">", list[int]()
         column: dict[tuple[int, str, str], int] = {}
         for address, kind, order in cells:
-            formats += FORMATS[kind]
-            offset = 2 * (address - start)
-            picked += [offset + i for i in byte_order(struct.calcsize(">" + FORMATS[kind]), order)]
+            code = "B" if single else FORMATS[kind]
+            offset = (address - start) * (1 if single else 2)
+            picked += [offset + i for i in byte_order(struct.calcsize(">" + code), order)]
+            formats += code
             column[address, kind, order] = len(column)
-        self._words = struct.Struct(f">{count}H")
-        self._pick = itemgetter(*picked)
+        # Two at least: itemgetter of one index gives that byte itself. '>B' then skips the second.
+        self._pick = itemgetter(*picked, *([picked[0]] if len(picked) == 1 else []))
+        formats += "x" if len(picked) == 1 else ""
         self._cells = struct.Struct(formats)
         self._points = [(column[p.address, p.type, p.order], conversion(p)) for p in points]
 
-    def decode(self, registers: Sequence[int]) -> Decoded:
-        """Values of the block's points from exactly `count` registers of 0..65535."""
-        wire = self._words.pack(*registers)
+    def decode(self, wire: bytes) -> Decoded:
+        """Values of the block's points from what `RegisterReader.read` gave for the whole block."""
         cells = self._cells.unpack(bytes(self._pick(wire)))
         pairs = [convert(cells[column]) for column, convert in self._points]
         values = [value for value, _ in pairs]

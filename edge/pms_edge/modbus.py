@@ -1,6 +1,7 @@
 """Reading registers. `RegisterReader` is the seam at which the Modbus client can be swapped."""
 
 import asyncio
+import struct
 from typing import Protocol
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -26,11 +27,11 @@ class RefusedError(Exception):
 
 
 class RegisterReader(Protocol):
-    async def read(self, unit: int, kind: str, address: int, count: int) -> list[int]:
-        """Exactly `count` registers (0..65535) or bits (0, 1) from wire address `address`.
+    async def read(self, unit: int, kind: str, address: int, count: int, timeout_s: float) -> bytes:
+        """`count` registers, two bytes each as on the wire, or bits, one byte of 0 or 1 each.
 
-        `kind` is holding, input, coil or discrete. Raises NoReplyError or RefusedError, always within the
-        endpoint's time-out; connects by itself when not connected.
+        `address` is the one on the wire, from 0; `kind` is holding, input, coil or discrete. Raises
+        NoReplyError or RefusedError, always within `timeout_s`; connects by itself when not connected.
         """
         ...
 
@@ -40,40 +41,41 @@ class RegisterReader(Protocol):
 class ModbusTcp:
     """RegisterReader over pymodbus; one connection, one request at a time."""
 
-    def __init__(self, address: Address, *, timeout_s: float) -> None:
+    def __init__(self, address: Address) -> None:
         self._address = address
-        self._timeout_s = timeout_s
         self._client: AsyncModbusTcpClient | None = None
 
-    async def read(self, unit: int, kind: str, address: int, count: int) -> list[int]:
+    async def read(self, unit: int, kind: str, address: int, count: int, timeout_s: float) -> bytes:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                client = await self._connected()
+            async with asyncio.timeout(timeout_s):
+                client = await self._connected(timeout_s)
                 values = await _request(client, unit, kind, address, count)
         except TimeoutError:
             # A new connection, so that the late reply can never be taken for another answer.
             self.close()
-            raise NoReplyError(f"no reply within {self._timeout_s:g} s") from None
+            raise NoReplyError(f"no reply within {timeout_s:g} s") from None
         except (ModbusException, OSError) as error:
             self.close()
             raise NoReplyError(str(error)) from error
         if len(values) < count:
             self.close()
             raise NoReplyError(f"short reply: {len(values)} of {count} registers")
-        return values[:count]
+        if kind in ("coil", "discrete"):
+            return bytes(values[:count])
+        return struct.pack(f">{count}H", *values[:count])
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
             self._client = None
 
-    async def _connected(self) -> AsyncModbusTcpClient:
+    async def _connected(self, timeout_s: float) -> AsyncModbusTcpClient:
         if self._client is None or not self._client.connected:
             self.close()
             host, port = self._address
             # Our own time-out is the shorter one; no retries, no reconnecting behind our back.
             self._client = AsyncModbusTcpClient(
-                host, port=port, timeout=2 * self._timeout_s, retries=0, reconnect_delay=0
+                host, port=port, timeout=2 * timeout_s, retries=0, reconnect_delay=0
             )
             if not await self._client.connect():
                 raise OSError(f"cannot connect to {host}:{port}")

@@ -47,7 +47,7 @@ class BlockRead:
     def __init__(self, block: Block, feed: DeviceFeed) -> None:
         self.block = block
         self.names = [point.name for point in block.points]
-        self.decoder = Decoder(block.points, start=block.start, count=block.count)
+        self.decoder = Decoder(block.points, start=block.start)
         self.template = feed.template(block.points)
         self.refused = False
 
@@ -91,9 +91,11 @@ class EndpointPoller:
         feeds: Sequence[DeviceFeed],
         classes: Mapping[str, float],
         *,
+        timeout_s: float,
         clock: Clock,
         counters: Counters,
     ) -> None:
+        self._timeout_s = timeout_s
         self._reader, self._clock, self._counters = reader, clock, counters
         self._breakers = {feed.device.unit: Breaker() for feed in feeds}
         self._silent: set[str] = set()
@@ -132,8 +134,8 @@ class EndpointPoller:
         """Reads one block; returns the smaller reads that replace it when it was cut."""
         feed, block = job.feed, read.block
         try:
-            registers = await self._reader.read(
-                feed.device.unit, block.kind, block.start, block.count
+            wire = await self._reader.read(
+                feed.device.unit, block.kind, block.start, block.count, self._timeout_s
             )
         except RefusedError as error:
             self._answered(feed)
@@ -142,7 +144,7 @@ class EndpointPoller:
         self._answered(feed)
         feed.health.good(at_ns)
         read.refused = False
-        feed.send(block.points, read.template, read.decoder.decode(registers), at_ns)
+        feed.send(block.points, read.template, read.decoder.decode(wire), at_ns)
         return []
 
     def _refused(self, job: Job, read: BlockRead, error: RefusedError) -> list[BlockRead]:

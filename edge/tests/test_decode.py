@@ -12,9 +12,13 @@ NUMBERS = [kind for kind in FORMATS if kind != "bit"]
 
 
 def decode(registers: list[int], **more):
-    decoded = Decoder([point(**more)], start=0, count=len(registers)).decode(registers)
+    decoded = Decoder([point(**more)], start=0).decode(wire(registers))
     quality = decoded.qualities[0] if decoded.qualities else GOOD
     return decoded.values[0], quality
+
+
+def wire(registers: list[int]) -> bytes:
+    return struct.pack(f">{len(registers)}H", *registers)
 
 
 def words(text: str) -> list[int]:
@@ -76,8 +80,8 @@ def test_one_block_decodes_like_its_points_alone(registers):
         point("d", 3, type="i16", scale=0.1),
         point("e", 4, type="u64", order="DCBA"),
     ]
-    together = Decoder(points, start=0, count=8).decode(registers).values
-    alone = [Decoder([p], start=0, count=8).decode(registers).values[0] for p in points]
+    together = Decoder(points, start=0).decode(wire(registers)).values
+    alone = [Decoder([p], start=0).decode(wire(registers)).values[0] for p in points]
     assert together == alone
 
 

@@ -45,11 +45,12 @@ class Rig:
             for name, unit in units.items()
         ]
         self.feeds = {device.id: DeviceFeed(device, self.batcher) for device in devices}
-        self.reader = ModbusTcp(Address("127.0.0.1", port), timeout_s=timeout_s)
+        self.reader = ModbusTcp(Address("127.0.0.1", port))
         self.poller = EndpointPoller(
             self.reader,
             list(self.feeds.values()),
             CLASSES,
+            timeout_s=timeout_s,
             clock=Clock(1_700_000_000 * NS),
             counters=self.counters,
         )
@@ -134,18 +135,18 @@ def test_a_late_reply_is_never_taken_for_another_answer(serve):
 
     device = serve({1: registers}, answer=answer)
 
-    async def read_after_a_late_reply() -> list[list[int]]:
-        reader = ModbusTcp(Address("127.0.0.1", device.port), timeout_s=0.2)
+    async def read_after_a_late_reply() -> list[bytes]:
+        reader = ModbusTcp(Address("127.0.0.1", device.port))
         with pytest.raises(NoReplyError, match="no reply within"):
-            await reader.read(1, "holding", 0, 1)
-        rows = [await reader.read(1, "holding", at, 2) for at in range(10, 60)]
+            await reader.read(1, "holding", 0, 1, 0.2)
+        rows = [await reader.read(1, "holding", at, 2, 0.2) for at in range(10, 60)]
         await asyncio.sleep(0.3)  # over the moment at which the late reply is sent
-        rows += [await reader.read(1, "holding", at, 2) for at in range(10, 60)]
+        rows += [await reader.read(1, "holding", at, 2, 0.2) for at in range(10, 60)]
         reader.close()
         return rows
 
     rows = asyncio.run(read_after_a_late_reply())
-    assert rows == 2 * [[100 + at, 101 + at] for at in range(10, 60)]
+    assert rows == 2 * [bytes([0, 100 + at, 0, 101 + at]) for at in range(10, 60)]
 
 
 def test_a_short_reply_is_no_reply():
@@ -161,9 +162,9 @@ def test_a_short_reply_is_no_reply():
     async def ask_for_ten() -> None:
         server = await asyncio.start_server(short, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        reader = ModbusTcp(Address("127.0.0.1", port), timeout_s=2)
+        reader = ModbusTcp(Address("127.0.0.1", port))
         with pytest.raises(NoReplyError):
-            await reader.read(1, "holding", 0, 10)
+            await reader.read(1, "holding", 0, 10, 2)
         reader.close()
         server.close()
 

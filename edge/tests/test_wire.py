@@ -3,6 +3,7 @@
 The engine's tests read copies of the same files, so a change here is a change of wire v1.
 """
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,14 @@ class Wire:
         self.feed = DeviceFeed(device, self.batcher)
 
     def read(self, *rows: list[int]) -> "Wire":
-        decoder, template = Decoder(POINTS, start=0, count=7), self.feed.template(POINTS)
+        decoder, template = Decoder(POINTS, start=0), self.feed.template(POINTS)
         for i, registers in enumerate(rows):
-            self.feed.send(POINTS, template, decoder.decode(registers), AT_NS + i * 10**9)
+            self.feed.send(
+                POINTS,
+                template,
+                decoder.decode(struct.pack(f">{len(registers)}H", *registers)),
+                AT_NS + i * 10**9,
+            )
         self.batcher.flush()
         return self
 
