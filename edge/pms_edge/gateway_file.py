@@ -54,6 +54,10 @@ DeviceId = Annotated[
         description="a name without control characters, backslashes or a space at its end",
     ),
 ]
+# Source address of a transmission device (GB/T 26875.3): six bytes, highest first.
+DeviceAddress = Annotated[
+    str, Field(pattern=r"^[0-9a-fA-F]{12}$", description="an address of twelve hexadecimal digits")
+]
 Topic = Annotated[str, Field(pattern=r"^[^+#\x00]+$")]
 
 
@@ -74,13 +78,18 @@ class Tls(Strict):
         return self
 
 
-class Uplink(Strict):
-    host: str = Field(min_length=1)
-    port: int = Field(1883, ge=1, le=65535)
+class Login(Strict):
+    """How a client proves itself to a broker, and the broker to it."""
+
     username: str | None = None
     password: str | None = Field(None, repr=False)
     password_file: Path | None = None
     tls: Tls | None = None
+
+
+class Uplink(Login):
+    host: str = Field(min_length=1)
+    port: int = Field(1883, ge=1, le=65535)
 
 
 class SpoolSettings(Strict):
@@ -94,12 +103,16 @@ class SpoolSettings(Strict):
 class Endpoint(Strict):
     tcp: HostPort | None = None
     mqtt: HostPort | None = None
+    gb26875: HostPort | None = Field(None, description="where transmission devices connect to")
+    transport: Literal["tcp", "udp", "both"] = Field("both", description="for gb26875 endpoints")
     timeout: Seconds = 2.0
 
     @model_validator(mode="after")
     def check_one(self) -> "Endpoint":
-        if (self.tcp is None) == (self.mqtt is None):
-            raise ValueError("needs exactly one of `tcp: host:port` and `mqtt: host:port`")
+        if [self.tcp, self.mqtt, self.gb26875].count(None) != 2:
+            raise ValueError("needs exactly one of `tcp: host:port`, `mqtt:` and `gb26875:`")
+        if self.gb26875 is None and "transport" in self.model_fields_set:
+            raise ValueError("`transport` is for gb26875 endpoints")
         return self
 
 
@@ -112,3 +125,5 @@ class DeviceEntry(Strict):
     values: str | None = None
     stale_after: Seconds | None = None
     site: TopicPart | None = None
+    address: DeviceAddress | None = None
+    duty_check_every: Seconds | None = None
