@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,7 +30,10 @@ CONNECT_S = 5.0
 BACKOFF_S = (0.4, 60.0)
 STEADY_S = 10.0  # a connection that lasted this long resets the back-off
 
+REPLIES = 64  # kept while the connection is away; the oldest goes first
+
 Report = Callable[[], Mapping[str, Any]]
+Take = Callable[[bytes], None]  # called on the client's thread: must not block
 
 
 class Cursor:
@@ -61,7 +65,16 @@ class Cursor:
 class Session:
     """One connection with its own client, so that the library never resends by itself."""
 
-    def __init__(self, settings: UplinkSettings, gateway: str, root: str, wake: threading.Event):
+    def __init__(
+        self,
+        settings: UplinkSettings,
+        gateway: str,
+        root: str,
+        wake: threading.Event,
+        commands: Mapping[str, Take],
+    ) -> None:
+        self._commands = commands
+        self.subscribed = threading.Event()
         self.lost = threading.Event()
         self.rebirth = threading.Event()
         self.acks: queue.SimpleQueue[tuple[str, bytes | bytearray]] = queue.SimpleQueue()
@@ -85,6 +98,7 @@ class Session:
         self.client.on_connect = self._on_connect
         self.client.on_disconnect = self._on_disconnect
         self.client.on_message = self._on_message
+        self.client.on_subscribe = self._on_subscribe
         self.client.on_socket_open = _no_delay
 
     def open(self, host: str, port: int) -> None:
@@ -93,7 +107,8 @@ class Session:
         self.client.loop_start()
         if not self._connected.wait(CONNECT_S):
             raise ConnectionError(self.refusal or "no answer from the broker")
-        self.client.subscribe([(f"{self._root}/ack/+", 1), (f"{self._root}/cmd/+", 1)])
+        topics = ["ack/+", "cmd/+", *(t for t in self._commands if not t.startswith("cmd/"))]
+        self.client.subscribe([(f"{self._root}/{topic}", 1) for topic in topics])
 
     def publish(self, topic: str, body: bytes | str, *, qos: int = 1, retain: bool = False) -> None:
         self.client.publish(f"{self._root}/{topic}", body, qos=qos, retain=retain)
@@ -114,6 +129,10 @@ class Session:
         else:
             self._connected.set()
 
+    def _on_subscribe(self, _c: Any, _u: Any, _mid: int, reasons: list[Any], _p: Any) -> None:
+        if not any(reason.is_failure for reason in reasons):
+            self.subscribed.set()
+
     def _on_disconnect(self, *_: Any) -> None:
         self.lost.set()
         self._wake.set()
@@ -124,6 +143,8 @@ class Session:
             self.rebirth.set()
         elif topic.startswith("ack/"):
             self.acks.put((topic.removeprefix("ack/"), message.payload))
+        elif topic in self._commands:
+            self._commands[topic](bytes(message.payload))
         self._wake.set()
 
 
@@ -142,7 +163,13 @@ class Uplink:
         health: Report,
         health_every_s: float,
         counters: Counters,
+        commands: Mapping[str, Take] | None = None,
     ) -> None:
+        """`commands`: what to call with the payload of a topic such as `cmd/write`."""
+        self._commands = commands or {}
+        self._replies: deque[tuple[str, str]] = deque(maxlen=REPLIES)
+        self._retained: dict[str, str] = {}
+        self._session_now: Session | None = None
         self._settings, self._spool, self._counters = settings, spool, counters
         self._gateway, self._root = gateway, f"pms/v1/{site}/{gateway}"
         self._birth, self._health, self._health_every_s = birth, health, health_every_s
@@ -163,6 +190,24 @@ class Uplink:
         self._wake.set()
         self._thread.join(timeout_s)
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether the broker has granted this connection's subscriptions."""
+        session = self._session_now
+        return session is not None and session.subscribed.is_set() and not session.lost.is_set()
+
+    def reply(self, topic: str, report: Mapping[str, Any]) -> None:
+        """Published once, as soon as there is a connection. From any thread."""
+        self._replies.append((topic, _json(report)))
+        self._wake.set()
+
+    def retain(self, topic: str, report: Mapping[str, Any]) -> None:
+        """Published retained now and on every new connection. From any thread."""
+        self._retained[topic] = text = _json(report)
+        session = self._session_now
+        if session is not None:
+            session.publish(topic, text, retain=True)
+
     def _run(self) -> None:
         backoff = BACKOFF_S[0]
         while not self._stopping.is_set():
@@ -175,23 +220,27 @@ class Uplink:
 
     def _session(self) -> None:
         try:
-            session = Session(self._settings, self._gateway, self._root, self._wake)
+            session = Session(self._settings, self._gateway, self._root, self._wake, self._commands)
         except (OSError, ValueError) as error:  # unreadable certificate
             self._failed(error)
             return
         try:
             session.open(self._settings.host, self._settings.port)
             self._recovered()
+            self._session_now = session
             self.connected.set()
             self._serve(session)
         except OSError as error:
             self._failed(error)
         finally:
             self.connected.clear()
+            self._session_now = None
             session.close(say_offline=self._stopping.is_set())
 
     def _serve(self, session: Session) -> None:
         session.publish("state", "online", retain=True)
+        for topic, report in list(self._retained.items()):
+            session.publish(topic, report, retain=True)
         session.rebirth.set()
         for cursor in self._cursors.values():
             cursor.restart()
@@ -201,6 +250,8 @@ class Uplink:
             self._take_acks(session)
             self._say_birth(session)
             self._send_due(session)
+            while self._replies:
+                session.publish(*self._replies.popleft())
             if time.monotonic() >= health_at:
                 health_at = time.monotonic() + self._health_every_s
                 session.publish("health", _json(self._health()), qos=0)
