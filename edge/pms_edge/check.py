@@ -8,8 +8,9 @@ from typing import Any
 
 from pms_edge.config import load_config
 from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoder
+from pms_edge.gb26875.profile import load_any_profile
 from pms_edge.located import ConfigError, Document, Mistake
-from pms_edge.profiles import Golden, Profile, load_profile
+from pms_edge.profiles import Golden, Profile
 
 
 def check_file(file: Path, env: Mapping[str, str]) -> list[Mistake]:
@@ -18,7 +19,7 @@ def check_file(file: Path, env: Mapping[str, str]) -> list[Mistake]:
     if document.mistakes:
         return document.mistakes
     if "profile" in document.content and "devices" not in document.content:
-        profile = load_profile(document)
+        profile = load_any_profile(document)
         return document.mistakes if profile is None else check_goldens(profile)
     try:
         config = load_config(file, env)

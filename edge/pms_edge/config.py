@@ -15,8 +15,9 @@ from pms_edge.gateway_file import (
     Uplink,
     seconds,
 )
+from pms_edge.gb26875.profile import load_any_profile
 from pms_edge.located import ConfigError, Document, KeyPath, Mistake, dotted, suggest
-from pms_edge.profiles import Profile, Strict, load_profile, profile_files, shipped_profiles
+from pms_edge.profiles import Profile, Strict, profile_files, shipped_profiles
 
 DEFAULT_CLASSES = {"fast": 1.0, "normal": 5.0, "slow": 60.0}
 ENV_PREFIX = "PMS_EDGE_"
@@ -34,7 +35,7 @@ class _Top(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device as it will be read: Modbus when `unit` is given, else local MQTT."""
+    """One device as it will be read; which keys count depends on the kind of its endpoint."""
 
     id: str
     site: str
@@ -44,6 +45,8 @@ class Device:
     topic: str
     values: tuple[str, ...]
     stale_after_s: float | None
+    address: str = ""
+    duty_check_every_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,7 @@ class _Loader:
         profiles = self._profiles(entries, classes)
         for index, entry in entries:
             self._check_endpoint(index, entry, endpoints)
+        self._check_panels(entries, endpoints, profiles)
         return tuple(
             _device(entry, site, profiles[entry.profile])
             for _, entry in entries
@@ -185,6 +189,41 @@ class _Loader:
             if endpoint.tcp and getattr(entry, key) is not None:
                 self.document.add((*path, key), f"`{key}` is for mqtt endpoints")
 
+    def _check_panels(
+        self,
+        entries: list[tuple[int, DeviceEntry]],
+        endpoints: Mapping[str, Endpoint | None],
+        profiles: Mapping[str, Profile],
+    ) -> None:
+        """Devices of gb26875 endpoints, which are told apart by their addresses."""
+        first: dict[tuple[str, str], int] = {}
+        for index, entry in entries:
+            endpoint, profile = endpoints.get(entry.endpoint), profiles.get(entry.profile)
+            path: KeyPath = ("devices", index)
+            if endpoint is None or profile is None or "id" not in entry.model_fields_set:
+                continue
+            listens = endpoint.gb26875 is not None
+            if listens != (profile.panel is not None):
+                what = "needs" if listens else "is not for"
+                text = f"this endpoint {what} a profile with a `gb26875` section"
+                self.document.add((*path, "profile"), text)
+            for key in ("address", "duty_check_every"):
+                if not listens and getattr(entry, key) is not None:
+                    self.document.add((*path, key), f"`{key}` is for gb26875 endpoints")
+            if not listens:
+                continue
+            for key in ("unit", "topic", "values"):
+                if getattr(entry, key) is not None:
+                    self.document.add((*path, key), f"`{key}` is not for gb26875 endpoints")
+            if entry.address is None:
+                self.document.add(path, "a device of a gb26875 endpoint needs `address`")
+                continue
+            earlier = first.setdefault((entry.endpoint, entry.address.lower()), index)
+            if earlier != index:
+                line = self.document.line(("devices", earlier))
+                what = f"{entry.address!r} is already on line {line}"
+                self.document.add((*path, "address"), what)
+
     def _profiles(
         self, entries: list[tuple[int, DeviceEntry]], classes: dict[str, float]
     ) -> dict[str, Profile]:
@@ -200,7 +239,7 @@ class _Loader:
                 self.document.add(path, f"no profile is named {entry.profile!r}{hint}")
             elif document is not None and entry.profile not in checked:
                 checked.add(entry.profile)
-                profile = load_profile(document)
+                profile = load_any_profile(document)
                 self.document.mistakes += document.mistakes
                 if profile is not None:
                     profiles[entry.profile] = profile
@@ -250,6 +289,8 @@ def _device(entry: DeviceEntry, site: str, profile: Profile) -> Device:
         topic=entry.topic or "",
         values=tuple(entry.values.split(".")) if entry.values else (),
         stale_after_s=entry.stale_after,
+        address=(entry.address or "").lower(),
+        duty_check_every_s=entry.duty_check_every,
     )
 
 
