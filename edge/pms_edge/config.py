@@ -7,30 +7,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from pms_edge.environment import ENV_PREFIX, Secret, from_environment, override
 from pms_edge.gateway_file import (
+    ClockSettings,
     DeviceEntry,
     Endpoint,
     GatewayName,
+    Push,
     SpoolSettings,
     Uplink,
     seconds,
 )
 from pms_edge.gb26875.profile import load_any_profile
-from pms_edge.located import ConfigError, Document, KeyPath, Mistake, dotted, suggest
+from pms_edge.local_only import keep_local, keep_writes
+from pms_edge.located import ConfigError, Document, KeyPath, suggest
 from pms_edge.profiles import Profile, Strict, profile_files, shipped_profiles
+from pms_edge.push_key import read_push
 
 DEFAULT_CLASSES = {"fast": 1.0, "normal": 5.0, "slow": 60.0}
-ENV_PREFIX = "PMS_EDGE_"
 
 
 class _Top(Strict):
     gateway: Any
     uplink: Any
     spool: Any = None
+    clock: Any = None
     classes: Any = None
     endpoints: Any = None
     devices: Any = None
     profiles: Any = None
+    push: Any = None
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +66,27 @@ class Config:
     endpoints: dict[str, Endpoint]
     devices: tuple[Device, ...]
     hash: str
+    push: Push | None = None  # with its key
+    writes: bool = False
+    clock: ClockSettings = ClockSettings()
 
     def devices_of(self, endpoint: str) -> list[Device]:
         return [device for device in self.devices if device.endpoint == endpoint]
 
 
-def load_config(file: str | Path, env: Mapping[str, str] = os.environ) -> Config:
-    """The gateway file and the profiles that it uses.
+def load_config(
+    file: str | Path, env: Mapping[str, str] = os.environ, *, pushed: Path | None = None
+) -> Config:
+    """The gateway file, or the configuration in the folder `pushed`, and the profiles that it uses.
 
     Raises ConfigError with every mistake of the gateway file, the environment and the profiles.
     """
-    document = Document(file)
-    overrides = _override(document, env)
-    loaded = _Loader(document, Path(file).parent).config()
-    mistakes = [_from_environment(m, overrides) for m in document.mistakes]
+    document = Document(file if pushed is None else pushed / "gateway.yaml")
+    if pushed is not None:
+        keep_local(document, Document(file))
+    overrides = override(document, env)
+    loaded = _Loader(document, Path(file).parent, pushed and pushed / "profiles").config()
+    mistakes = [from_environment(m, overrides) for m in document.mistakes]
     if mistakes or not isinstance(loaded, Config):
         raise ConfigError(mistakes)
     return loaded
@@ -81,9 +95,10 @@ def load_config(file: str | Path, env: Mapping[str, str] = os.environ) -> Config
 class _Loader:
     """Reads one gateway document; mistakes gather in the documents."""
 
-    def __init__(self, document: Document, folder: Path) -> None:
+    def __init__(self, document: Document, folder: Path, pushed: Path | None) -> None:
         self.document = document
         self.folder = folder
+        self.pushed = pushed
 
     def config(self) -> Config | None:
         doc = self.document
@@ -96,21 +111,35 @@ class _Loader:
         if "uplink" in doc.content:
             uplink = doc.parse(Uplink, self._uplink(), ("uplink",))
         spool = doc.parse(SpoolSettings, doc.section("spool", dict), ("spool",))
+        clock = doc.parse(ClockSettings, doc.section("clock", dict), ("clock",))
         classes, endpoints = self._classes(), self._endpoints()
         devices = self._devices(name.site if name else "", classes, endpoints)
-        if doc.mistakes or name is None or uplink is None or spool is None:
+        if doc.mistakes or name is None or uplink is None or spool is None or clock is None:
             return None
         spool = spool.model_copy(update={"path": self.folder / spool.path})
         uplink = uplink.model_copy(update={"password": self._password(uplink)})
+        push = read_push(doc, self.folder)
         digest = self._hash(devices)
         if doc.mistakes:
             return None
         sound = {key: value for key, value in endpoints.items() if value}
-        return Config(name.id, name.site, uplink, spool, classes, sound, devices, digest)
+        return Config(
+            gateway=name.id,
+            site=name.site,
+            uplink=uplink,
+            spool=spool,
+            clock=clock,
+            classes=classes,
+            endpoints=sound,
+            devices=devices,
+            hash=digest,
+            push=push,
+            writes=bool(doc.content.get("writes")),
+        )
 
     def _uplink(self) -> dict[str, Any]:
         uplink: dict[str, Any] = self.document.section("uplink", dict)
-        if "password" in uplink and not isinstance(uplink["password"], _Secret):
+        if "password" in uplink and not isinstance(uplink["password"], Secret):
             what = f"no password in this file: use password_file or {ENV_PREFIX}UPLINK__PASSWORD"
             self.document.add(("uplink", "password"), what)
         return uplink
@@ -136,10 +165,23 @@ class _Loader:
 
     def _endpoints(self) -> dict[str, Endpoint | None]:
         raw = self.document.section("endpoints", dict, required=True)
-        return {
+        endpoints = {
             name: self.document.parse(Endpoint, value, ("endpoints", name))
             for name, value in raw.items()
         }
+        self._check_ports(endpoints)
+        return endpoints
+
+    def _check_ports(self, endpoints: Mapping[str, Endpoint | None]) -> None:
+        """A serial port has one endpoint: requests of two would collide on the line."""
+        first: dict[str, str] = {}
+        for name, endpoint in endpoints.items():
+            if endpoint is None or endpoint.rtu is None:
+                continue
+            other = first.setdefault(endpoint.rtu, name)
+            if other != name:
+                what = f"{endpoint.rtu!r} is already the port of {other!r}"
+                self.document.add(("endpoints", name, "rtu"), what)
 
     def _devices(
         self, site: str, classes: dict[str, float], endpoints: dict[str, Endpoint | None]
@@ -184,9 +226,9 @@ class _Loader:
         if endpoint.mqtt and entry.topic is None:
             self.document.add(path, "a device of an mqtt endpoint needs `topic`")
         if endpoint.mqtt and entry.unit is not None:
-            self.document.add((*path, "unit"), "`unit` is for tcp endpoints")
+            self.document.add((*path, "unit"), "`unit` is for Modbus endpoints")
         for key in ("topic", "values", "stale_after"):
-            if endpoint.tcp and getattr(entry, key) is not None:
+            if endpoint.is_modbus and getattr(entry, key) is not None:
                 self.document.add((*path, key), f"`{key}` is for mqtt endpoints")
 
     def _check_panels(
@@ -252,18 +294,11 @@ class _Loader:
             self.document.add(path, what + suggest(name, list(classes)))
 
     def _profile_documents(self) -> dict[str, Document]:
-        folders = self._profile_folders()
-        documents: dict[str, Document] = {}
-        for file in profile_files(folders):
-            document = Document(file)
-            name = str(document.content.get("profile", "")) or file.stem
-            if name in documents:
-                other = documents[name].file
-                document.add(("profile",), f"{name!r} is already defined in {other}")
-                documents[name].mistakes += document.mistakes
-            else:
-                documents[name] = document
-        return documents
+        local = _by_name(self._profile_folders())
+        pushed = _by_name([self.pushed] if self.pushed else [])
+        for name, document in pushed.items():
+            keep_writes(document, local.get(name))
+        return local | pushed
 
     def _profile_folders(self) -> list[Path]:
         folders: list[Path] = []
@@ -275,8 +310,24 @@ class _Loader:
         return folders or [shipped_profiles()]
 
     def _hash(self, devices: tuple[Device, ...]) -> str:
-        text = repr([(self.document.content.get(k)) for k in ("gateway", "classes", "endpoints")])
+        content = self.document.content
+        uplink = {k: v for k, v in self.document.section("uplink", dict).items() if k != "password"}
+        text = repr([uplink, *(content.get(k) for k in ("gateway", "classes", "endpoints"))])
         return hashlib.sha256((text + repr(devices)).encode()).hexdigest()[:16]
+
+
+def _by_name(folders: list[Path]) -> dict[str, Document]:
+    documents: dict[str, Document] = {}
+    for file in profile_files(folders):
+        document = Document(file)
+        name = str(document.content.get("profile", "")) or file.stem
+        if name in documents:
+            other = documents[name].file
+            document.add(("profile",), f"{name!r} is already defined in {other}")
+            documents[name].mistakes += document.mistakes
+        else:
+            documents[name] = document
+    return documents
 
 
 def _device(entry: DeviceEntry, site: str, profile: Profile) -> Device:
@@ -300,31 +351,3 @@ def _names_of(raw: object) -> DeviceEntry:
     names = {key: content.get(key) for key in ("id", "profile", "endpoint")}
     texts = {key: name if isinstance(name, str) else "" for key, name in names.items()}
     return DeviceEntry.model_construct(_fields_set=set(), **texts)
-
-
-class _Secret(str):
-    """A password that came from the environment."""
-
-    __slots__ = ()
-
-
-def _override(document: Document, env: Mapping[str, str]) -> dict[str, str]:
-    """Puts PMS_EDGE_UPLINK__… and PMS_EDGE_SPOOL__… over the file; returns path -> variable."""
-    names: dict[str, str] = {}
-    for name, text in sorted(env.items()):
-        if not name.startswith((f"{ENV_PREFIX}UPLINK__", f"{ENV_PREFIX}SPOOL__")):
-            continue
-        *parents, key = name.removeprefix(ENV_PREFIX).lower().split("__")
-        node: dict[str, Any] = document.content
-        for parent in parents:
-            if not isinstance(node.get(parent), dict):
-                node[parent] = {}
-            node = node[parent]
-        node[key] = _Secret(text) if key == "password" else text
-        names[dotted((*parents, key))] = name
-    return names
-
-
-def _from_environment(mistake: Mistake, overrides: Mapping[str, str]) -> Mistake:
-    name = overrides.get(mistake.path)
-    return mistake if name is None else Mistake("environment", 0, name, mistake.what)

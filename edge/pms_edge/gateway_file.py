@@ -1,27 +1,16 @@
 """What a gateway file may say: one model per section."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pms_edge.profiles import Strict
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
+from pms_edge.fields import Seconds, Strict, seconds
 
 
 class Address(NamedTuple):
     host: str
     port: int
-
-
-def seconds(value: object) -> float:
-    """A duration such as `90s`, `500ms`, `5m`, `2h`, `3d` or plain seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", str(value).strip())
-    if isinstance(value, bool) or not match or float(match[1]) <= 0:
-        raise ValueError(f"{value!r} is not a duration such as 500ms, 30s or 5m")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def address(value: object) -> Address:
@@ -31,8 +20,10 @@ def address(value: object) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
 HostPort = Annotated[Address, BeforeValidator(address)]
+SecondsOrAuto = Annotated[
+    float | None, BeforeValidator(lambda value: None if value == "auto" else seconds(value))
+]
 # One level of an MQTT topic: no separators or wildcards.
 TopicPart = Annotated[
     str,
@@ -92,6 +83,14 @@ class Uplink(Login):
     port: int = Field(1883, ge=1, le=65535)
 
 
+class Push(Strict):
+    """Configuration and writes signed with a key that only this gateway and its engine know."""
+
+    key_file: Path | None = None
+    key: bytes | None = Field(None, repr=False)
+    trial: Seconds = 60.0  # real time in which a new configuration must reach the broker
+
+
 class SpoolSettings(Strict):
     path: Path = Path("spool.db")
     max_mb: float = Field(64, gt=0, le=1_000_000)
@@ -100,19 +99,59 @@ class SpoolSettings(Strict):
     window: int = Field(64, ge=1, le=10_000)
 
 
+MODBUS = ("tcp", "rtu", "rtu_tcp")
+KINDS = (*MODBUS, "mqtt", "gb26875")
+# Keys that mean something for some kinds of endpoint only.
+ONLY_FOR = {
+    "timeout": MODBUS,
+    "gap_ms": ("rtu", "rtu_tcp"),
+    "baud": ("rtu",),
+    "parity": ("rtu",),
+    "stop": ("rtu",),
+    "rs485": ("rtu",),
+    "transport": ("gb26875",),
+}
+
+
+class ClockSettings(Strict):
+    """`require_sync`: samples count as uncertain while the kernel says that its clock is not set."""
+
+    require_sync: bool = False
+
+
 class Endpoint(Strict):
+    """`timeout` None: learned from the devices. `gap_ms` is the least silence before a request."""
+
     tcp: HostPort | None = None
+    rtu: str | None = Field(
+        None, pattern=r"^/.", description="the path of a serial port such as /dev/ttyUSB0"
+    )
+    rtu_tcp: HostPort | None = None
     mqtt: HostPort | None = None
     gb26875: HostPort | None = Field(None, description="where transmission devices connect to")
     transport: Literal["tcp", "udp", "both"] = Field("both", description="for gb26875 endpoints")
-    timeout: Seconds = 2.0
+    timeout: SecondsOrAuto = None
+    gap_ms: float = Field(0, ge=0, le=1000)
+    baud: int = Field(9600, ge=300, le=4_000_000)
+    parity: Literal["N", "E", "O"] = "E"  # the serial line guide's default, 2.5.1
+    stop: Literal[1, 2] = 1
+    rs485: bool = False
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def is_modbus(self) -> bool:
+        return self.kind in MODBUS
 
     @model_validator(mode="after")
-    def check_one(self) -> "Endpoint":
-        if [self.tcp, self.mqtt, self.gb26875].count(None) != 2:
-            raise ValueError("needs exactly one of `tcp: host:port`, `mqtt:` and `gb26875:`")
-        if self.gb26875 is None and "transport" in self.model_fields_set:
-            raise ValueError("`transport` is for gb26875 endpoints")
+    def check_kind(self) -> "Endpoint":
+        if len([kind for kind in KINDS if getattr(self, kind) is not None]) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(f'`{kind}:`' for kind in KINDS)}")
+        for key in sorted(self.model_fields_set & set(ONLY_FOR)):
+            if self.kind not in ONLY_FOR[key]:
+                raise ValueError(f"`{key}` is for {' and '.join(ONLY_FOR[key])} endpoints")
         return self
 
 
