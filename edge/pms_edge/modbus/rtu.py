@@ -20,6 +20,8 @@ MAX_SILENT = 2  # time-outs in a row without a byte, then the line is opened afr
 REPLIES_KEPT = 100  # the slowest of the last 100 is their p99
 SAFETY = 2.0  # the quiet lasts this many times the slowest reply
 MAX_QUIET_S = 10.0
+# Another unit's late reply is told by its unit; only the same unit's can be taken for an answer.
+SAME_UNIT_QUIET_S = 1.0
 MAX_NOISE_S = 2.0  # a line that babbles longer than this after its quiet is given up for now
 
 
@@ -89,6 +91,7 @@ class ModbusRtu(Client):
         self._connection: RtuConnection | None = None
         self._replies_s: deque[float] = deque(maxlen=REPLIES_KEPT)
         self._quiet_until = 0.0
+        self._suspect_until: dict[int, float] = {}  # by unit
 
     def close(self) -> None:
         if self._connection:
@@ -96,8 +99,9 @@ class ModbusRtu(Client):
             self._connection = None
 
     async def _ask(self, request: Request, timeout_s: float) -> bytes:
+        unit = request.body[0]
         connection = await self._opened(timeout_s)
-        await self._wait_for_quiet(connection)
+        await self._wait_for_quiet(connection, unit)
         clean = False
         try:
             answer = await connection.ask(request, timeout_s)
@@ -108,6 +112,7 @@ class ModbusRtu(Client):
         finally:  # cancelled in mid-request as well
             if not clean:
                 self._quieten(timeout_s)
+                self._suspect_until[unit] = time.monotonic() + SAME_UNIT_QUIET_S
         return answer
 
     async def _opened(self, timeout_s: float) -> RtuConnection:
@@ -124,14 +129,15 @@ class ModbusRtu(Client):
         quiet_s = min(max(timeout_s, SAFETY * slowest_s), MAX_QUIET_S)
         self._quiet_until = time.monotonic() + quiet_s
 
-    async def _wait_for_quiet(self, connection: RtuConnection) -> None:
-        give_up_at = max(self._quiet_until, time.monotonic()) + MAX_NOISE_S
+    async def _wait_for_quiet(self, connection: RtuConnection, unit: int) -> None:
+        quiet_until = max(self._quiet_until, self._suspect_until.get(unit, 0.0))
+        give_up_at = max(quiet_until, time.monotonic()) + MAX_NOISE_S
         while True:
             # Twice through the loop: what the kernel already holds is read before it is judged.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             now = time.monotonic()
-            left_s = max(self._quiet_until, connection.heard_at + self._gap_s) - now
+            left_s = max(quiet_until, connection.heard_at + self._gap_s) - now
             if left_s <= 0:
                 return
             if now > give_up_at:
