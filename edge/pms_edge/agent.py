@@ -14,7 +14,7 @@ from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
 from pms_edge.health import resident_bytes
 from pms_edge.logs import kv
-from pms_edge.modbus import ModbusTcp
+from pms_edge.modbus.endpoint import reader_of
 from pms_edge.mqtt_in import JsonDevice, MqttIn
 from pms_edge.poller import EndpointPoller
 from pms_edge.spool import Spool
@@ -107,12 +107,12 @@ class Agent:
         pollers: dict[str, EndpointPoller] = {}
         for name, endpoint in self._config.endpoints.items():
             feeds = [self._feeds[d.id] for d in self._config.devices_of(name)]
-            if endpoint.tcp and feeds:
+            if endpoint.is_modbus and feeds:
                 pollers[name] = EndpointPoller(
-                    ModbusTcp(endpoint.tcp),
+                    reader_of(endpoint),
                     feeds,
                     self._config.classes,
-                    timeout_s=endpoint.timeout,
+                    timeout_s=endpoint.timeout or 2.0,
                     clock=self._clock,
                     counters=self.counters,
                 )
