@@ -53,7 +53,7 @@ def _check(files: list[Path]) -> int:
 
 
 def _run(gateway: Path, ready_file: Path | None, log_level: str) -> int:
-    # asyncio, pymodbus and paho are loaded only here: `check` needs none of them.
+    # asyncio and paho are loaded only here: `check` needs none of them.
     from pms_edge.agent import Agent
 
     log_to_stderr(log_level)

@@ -28,5 +28,3 @@ def log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValueFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # pymodbus logs each failed exchange by itself; the poller logs the outage once.
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
