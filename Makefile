@@ -1,9 +1,9 @@
-# make demo · make test · make check · make bench
+# make demo · make test · make check · make bench · make chaos
 VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench chaos lock clean
 demo: $(VENV)/.ready
 	$(VENV)/bin/pms-iot demo
 
@@ -19,6 +19,13 @@ check: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(PY) -m benchmarks
+
+# kill -9 over agent, engine and broker, full disks, mute links, lying devices; `make test` runs a short one.
+chaos: export CHAOS_KILLS ?= 60
+chaos: export CHAOS_SECONDS ?= 300
+chaos: export CHAOS_SEED ?= $(shell date +%s)
+chaos: $(VENV)/.ready
+	$(PY) -m pytest tests/chaos -n 0 -s
 
 $(VENV)/.ready: requirements.lock pyproject.toml edge/pyproject.toml simulators/pyproject.toml
 	./scripts/venv $(VENV)
