@@ -12,18 +12,23 @@ from pms_edge.clock import Clock
 from pms_edge.config import Config
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
+from pms_edge.gb26875.centre import Centre
+from pms_edge.gb26875.server import Listener
 from pms_edge.health import resident_bytes
+from pms_edge.line import series_head, values_line
 from pms_edge.logs import kv
 from pms_edge.modbus.endpoint import reader_of
 from pms_edge.mqtt_in import JsonDevice, MqttIn
 from pms_edge.poller import EndpointPoller
 from pms_edge.spool import Spool
 from pms_edge.uplink import Uplink
+from pms_edge.wall import WallWatch, recorded_ns
 
 log = logging.getLogger(__name__)
 
 MB = 1_000_000
 RESTART_S = 1.0
+WALL_S = 1.0
 HEALTH_S, MIN_HEALTH_S = 10.0, 1.0  # by the agent's clock, which may be compressed; real time
 
 
@@ -32,19 +37,23 @@ class Agent:
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config, self._clock = config, clock
-        self._started_ns = clock.now_ns()
         self.counters = Counters()
         settings = config.spool
+        recorded = recorded_ns(settings.path)  # opening it writes to it
         self._spool = Spool(
             settings.path,
             max_bytes=int(settings.max_mb * MB),
             sync=settings.sync,
             counters=self.counters,
         )
+        self._wall = WallWatch(clock, floor_ns=recorded, require_sync=config.clock.require_sync)
+        self._started_ns = clock.now_ns()
         self._batcher = Batcher(self._spool.keep)
+        self._batcher.uncertain_time = self._wall.uncertain
         self._feeds = {d.id: DeviceFeed(d, self._batcher) for d in config.devices}
         self._pollers = self._modbus_pollers()
         self._inputs = self._mqtt_inputs()
+        self._listeners = self._fire_listeners()
         self._uplink = Uplink(
             config.uplink,
             self._spool,
@@ -64,9 +73,10 @@ class Agent:
             source.start()
         tasks = [
             asyncio.create_task(self._supervise(name, poller), name=f"poll {name}")
-            for name, poller in self._pollers.items()
+            for name, poller in {**self._pollers, **self._listeners}.items()
         ]
         tasks.append(asyncio.create_task(self._flush_for_ever(), name="flush"))
+        tasks.append(asyncio.create_task(self._watch_wall_clock(), name="clock"))
         if ready_file:
             ready_file.write_text(f"{self._spool.epoch}\n", "ascii")
         log.info("running", extra=kv(gateway=self._config.gateway, epoch=self._spool.epoch))
@@ -99,6 +109,11 @@ class Agent:
                 name: feed.health.report(now_ns, feed.device.stale_after_s)
                 for name, feed in self._feeds.items()
             },
+            "endpoints": {
+                name: source.report()
+                for name, source in {**self._pollers, **self._listeners}.items()
+            },
+            "clock": self._wall.report(),
             "rss_bytes": resident_bytes(),
             "counters": self.counters.all(),
         }
@@ -112,9 +127,10 @@ class Agent:
                     reader_of(endpoint),
                     feeds,
                     self._config.classes,
-                    timeout_s=endpoint.timeout or 2.0,
+                    timeout_s=endpoint.timeout,
                     clock=self._clock,
                     counters=self.counters,
+                    name=name,
                 )
         return pollers
 
@@ -130,7 +146,24 @@ class Agent:
                 inputs.append(MqttIn(endpoint.mqtt, devices, name=client, counters=self.counters))
         return inputs
 
-    async def _supervise(self, name: str, poller: EndpointPoller) -> None:
+    def _fire_listeners(self) -> dict[str, Listener]:
+        """Also without a device: `health` then tells the addresses of those that report."""
+        listeners: dict[str, Listener] = {}
+        for name, endpoint in self._config.endpoints.items():
+            if endpoint.gb26875:
+                centre = Centre(
+                    [self._feeds[d.id] for d in self._config.devices_of(name)],
+                    batcher=self._batcher,
+                    settled=self._spool.settled,
+                    clock=self._clock,
+                    counters=self.counters,
+                )
+                listeners[name] = Listener(
+                    endpoint.gb26875, endpoint.transport, centre, counters=self.counters
+                )
+        return listeners
+
+    async def _supervise(self, name: str, poller: EndpointPoller | Listener) -> None:
         while True:
             try:
                 await poller.run()
@@ -143,6 +176,21 @@ class Agent:
         while True:
             await asyncio.sleep(self._config.spool.flush)
             self._batcher.flush()
+
+    async def _watch_wall_clock(self) -> None:
+        while True:
+            await asyncio.sleep(WALL_S)
+            self._look_at_wall_clock()
+
+    def _look_at_wall_clock(self) -> None:
+        """A step is an event of the gateway's own series; nothing already stamped is touched."""
+        step_s, unsure = self._wall.check(), self._wall.uncertain
+        self._batcher.uncertain_time = unsure
+        if step_s is not None:
+            self.counters.add("clock_steps")
+            head = series_head("gateway", site=self._config.site, asset=self._config.gateway)
+            values = {"clock_step_s": step_s, "clock_uncertain": int(unsure)}
+            self._batcher.add_event(values_line(head, values, self._clock.now_ns()))
 
     def _stop(self) -> None:
         for source in self._inputs:

@@ -3,8 +3,15 @@
 import resource
 import sys
 import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from pms_edge.timeouts import RoundTrips, quantile
+
+UTILISATION_S = 60.0
 
 
 class DeviceHealth:
@@ -15,6 +22,7 @@ class DeviceHealth:
         self._ok, self._errors, self._late = False, 0, 0
         self._last_error = ""
         self._last_good_ns: int | None = None
+        self.breaker: str | None = None  # closed, open, half_open; None without one
 
     def good(self, at_ns: int) -> None:
         with self._lock:
@@ -40,8 +48,56 @@ class DeviceHealth:
                 "errors": self._errors,
                 "last_error": "stale" if stale and not self._last_error else self._last_error,
                 "last_good_ns": heard,
+                "age_s": None if heard is None else round((now_ns - heard) / 1e9, 3),
                 "late": self._late,
+                "breaker": self.breaker,
             }
+
+
+class EndpointHealth:
+    """Counts and times of one endpoint. One thread counts, any thread may ask for the report."""
+
+    def __init__(
+        self,
+        trips: Sequence[RoundTrips],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._trips, self._monotonic = trips, monotonic
+        self._causes: Counter[str] = Counter()
+        self.requests = self.refused = self.late = 0
+        self.busy_s = 0.0
+        self._marks = deque([(monotonic(), 0.0)])
+
+    def failed(self, cause: str) -> None:
+        self._causes[cause] += 1
+
+    def report(self) -> dict[str, Any]:
+        """Round trips in ms, the share of the last minute with a request in flight, and counts."""
+        causes = dict(self._causes)
+        trips = [rtt_s for unit in self._trips for rtt_s in unit.all()]
+        return {
+            "rtt_p50_ms": _ms(quantile(trips, 0.5)),
+            "rtt_p99_ms": _ms(quantile(trips, 0.99)),
+            "utilisation": self._utilisation(),
+            "requests": self.requests,
+            "refused": self.refused,
+            "timeouts": causes.pop("timeout", 0),
+            "crc_errors": causes.pop("crc", 0),
+            "other_failures": causes,
+            "late": self.late,
+        }
+
+    def _utilisation(self) -> float:
+        now_s, busy_s = self._monotonic(), self.busy_s
+        while len(self._marks) > 1 and now_s - self._marks[1][0] >= UTILISATION_S:
+            self._marks.popleft()
+        since_s, before_s = self._marks[0]
+        self._marks.append((now_s, busy_s))
+        return round(min((busy_s - before_s) / max(now_s - since_s, 1e-9), 1.0), 4)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 2)
 
 
 def resident_bytes() -> int:

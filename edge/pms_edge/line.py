@@ -1,11 +1,14 @@
 """Wire v1 lines (InfluxDB line protocol), rendered from templates made once per block."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoded, Raw
 
 _ESCAPES = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
+
+_GOOD_END = re.compile(rf",q={GOOD}i (-?\d+)$", re.MULTILINE)
 
 
 class Line(NamedTuple):
@@ -33,6 +36,11 @@ def bad_line(head: str, names: Sequence[str], at_ns: int) -> Line:
 def values_line(head: str, values: Mapping[str, Raw], at_ns: int, *, quality: int = GOOD) -> Line:
     fields = ",".join(f"{name}={value!r}" for name, value in values.items())
     return Line(f"{head} {fields},q={quality}i {at_ns}\n", len(values), at_ns)
+
+
+def uncertain(line: Line) -> Line:
+    """The same line with no quality above uncertain."""
+    return line._replace(text=_GOOD_END.sub(rf",q={UNCERTAIN}i \1", line.text))
 
 
 class LineTemplate:
