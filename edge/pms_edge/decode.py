@@ -1,30 +1,60 @@
-"""Registers to values: one precompiled `struct.unpack` per block, then one conversion per point."""
+"""Registers to values.
 
-import math
+`conversion` says what one point means. `Decoder` does the same for a whole block: one unpack, one
+compiled function for blocks whose every value is good, and `conversion` per point for the others.
+"""
+
 import struct
+from array import array
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
-from pms_edge.profiles import Point
+from pms_edge.compiled import compile_block
+from pms_edge.meaning import BAD, GOOD, NAN, UNCERTAIN, Convert, Raw, conversion, judgement
+from pms_edge.points import INTEGER_BITS, SPANS, Point
 
-GOOD, UNCERTAIN, BAD = 192, 64, 0
-NAN = math.nan
-
-Raw = int | float
-Convert = Callable[[Raw], tuple[Raw, int]]
+__all__ = [
+    "BAD", "GOOD", "NAN", "UNCERTAIN", "Convert", "Decoded", "Decoder", "Part", "Raw",
+    "byte_order", "conversion", "judgement",
+]  # fmt: skip
 
 FORMATS = {
-    "bit": "H", "i16": "h", "u16": "H", "i32": "i", "u32": "I",
-    "i64": "q", "u64": "Q", "f32": "f", "f64": "d",
+    "i16": "h", "u16": "H", "i32": "i", "u32": "I", "i64": "q", "u64": "Q", "f32": "f", "f64": "d",
 }  # fmt: skip
 
 
+CellKey = tuple[int, str, str]  # wire address, type, order
+
+
+class Part(NamedTuple):
+    """The share of a split `count` or `any` that this block holds: how many registers matched."""
+
+    point: Point
+    matched: int
+
+
+class Extra(NamedTuple):
+    """What is not a sample: nameplate texts (None where undecodable), and parts of counts."""
+
+    texts: dict[str, str | None]
+    parts: list[Part]
+
+
 class Decoded(NamedTuple):
-    """Values in point order (NaN where bad) and their qualities; None when all are good."""
+    """Values of the points that are sampled (`is_sample`), in point order, NaN where bad; their
+    qualities, None when all are good; and what else the block held.
+    """
 
     values: list[Raw]
     qualities: list[int] | None
+    extra: Extra | None = None
+
+
+def is_sample(point: Point) -> bool:
+    """Whether a block's own values hold the point: no string, and no part of a split count."""
+    return point.type != "string" and point.parts[1] == 1
 
 
 class Decoder:
@@ -35,92 +65,159 @@ class Decoder:
     """
 
     def __init__(self, points: Sequence[Point], *, start: int) -> None:
-        cells = list(dict.fromkeys((p.address, p.type, p.order) for p in points))
         single = points[0].kind in ("coil", "discrete")  # one byte for each address, not two
-        formats, picked = ">", list[int]()
-        column: dict[tuple[int, str, str], int] = {}
-        for address, kind, order in cells:
-            code = "B" if single else FORMATS[kind]
-            offset = (address - start) * (1 if single else 2)
-            picked += [offset + i for i in byte_order(struct.calcsize(">" + code), order)]
-            formats += code
-            column[address, kind, order] = len(column)
-        # Two at least: itemgetter of one index gives that byte itself. '>B' then skips the second.
-        self._pick = itemgetter(*picked, *([picked[0]] if len(picked) == 1 else []))
-        formats += "x" if len(picked) == 1 else ""
-        self._cells = struct.Struct(formats)
-        self._points = [(column[p.address, p.type, p.order], conversion(p)) for p in points]
+        samples = [p for p in points if is_sample(p)]
+        keys = sorted({_cell(p) for p in samples if p.type not in SPANS})
+        self._unpack = _unpacker(keys, start, single=single) if keys else _nothing
+        counted = [p for p in samples if p.type in SPANS]
+        self._counts = [_counter(p, start, single=single) for p in counted]
+        columns = {key: column for column, key in enumerate(keys)}
+        places = [
+            len(keys) + counted.index(p) if p.type in SPANS else columns[_cell(p)] for p in samples
+        ]
+        self._points = [(c, conversion(p)) for c, p in zip(places, samples, strict=True)]
+        self._all_good = compile_block(
+            list(zip(places, samples, strict=True)), len(keys) + len(counted)
+        )
+        self._texts = [(p.name, _text(p, start)) for p in points if p.type == "string"]
+        parts = [p for p in points if p.parts[1] > 1]
+        self._parts = [(p, _counter(p, start, single=single)) for p in parts]
+        self._before: tuple[bytes, Decoded] | None = None
 
     def decode(self, wire: bytes) -> Decoded:
         """Values of the block's points from what `RegisterReader.read` gave for the whole block."""
-        cells = self._cells.unpack(bytes(self._pick(wire)))
+        if self._before and self._before[0] == wire:
+            return self._before[1]
+        cells = self._unpack(wire)
+        if self._counts:
+            cells += tuple(count(wire) for count in self._counts)
+        values = self._all_good(cells)
+        decoded = Decoded(values, None) if values is not None else self._one_by_one(cells)
+        if self._texts or self._parts:
+            decoded = decoded._replace(extra=self._extra(wire))
+        self._before = wire, decoded
+        return decoded
+
+    def _one_by_one(self, cells: tuple[Raw, ...]) -> Decoded:
         pairs = [convert(cells[column]) for column, convert in self._points]
-        values = [value for value, _ in pairs]
         qualities = [quality for _, quality in pairs]
-        return Decoded(values, None if min(qualities) == GOOD else qualities)
+        return Decoded([v for v, _ in pairs], None if min(qualities) == GOOD else qualities)
+
+    def _extra(self, wire: bytes) -> Extra:
+        texts = {name: read(wire) for name, read in self._texts}
+        return Extra(texts, [Part(point, count(wire)) for point, count in self._parts])
 
 
 def byte_order(size: int, order: str) -> list[int]:
     """Where each byte of the big-endian value of `size` bytes lies on the wire.
 
-    ABCD is plain; CDAB has its words reversed; BADC the bytes of each word; DCBA both. A 16-bit
-    value has one word, so only its bytes can be swapped.
+    ABCD is plain; CDAB has its words reversed; BADC the bytes of each word; DCBA both. Eight
+    letters say it for 64 bits. A 16-bit value has one word, so only its bytes can be swapped.
     """
+    if len(order) == 8 and size == 8:
+        return [order.index(letter) for letter in "ABCDEFGH"]
+    short = {"CDABGHEF": "CDAB", "DCBAHGFE": "DCBA", "FEHGBADC": "BADC"}.get(order, order)
     words = [[i, i + 1] for i in range(0, size, 2)]
-    if order in ("CDAB", "DCBA"):
+    if short in ("CDAB", "DCBA"):
         words.reverse()
-    if order in ("BADC", "DCBA"):
+    if short in ("BADC", "DCBA"):
         words = [word[::-1] for word in words]
     return [i for word in words for i in word]
 
 
-def conversion(point: Point) -> Convert:
-    """How the raw number of `point` becomes a value in engineering units and its quality."""
-    if point.type == "bit":
-        return _bit(1 << (point.bit or 0), frozenset(point.not_a_value))
-    missing = frozenset(_as_read(code, point.type) for code in point.not_a_value)
-    scaled, judge = _scaling(point.scale, point.offset), judgement(point)
-
-    def convert(raw: Raw) -> tuple[Raw, int]:
-        if raw in missing or not math.isfinite(raw):
-            return NAN, BAD
-        return judge(scaled(raw))
-
-    return convert
+def _cell(point: Point) -> CellKey:
+    """Which number of the block the point is made of; points may share one."""
+    if point.type in FORMATS:
+        return point.address, point.type, point.order
+    bits = 16 * (point.words or 1)
+    if point.type not in ("bit", "bits"):
+        bits = max(16, INTEGER_BITS[point.type])
+    return point.address, f"u{bits}", point.order
 
 
-def judgement(point: Point) -> Convert:
-    """Quality of a value in engineering units: uncertain outside the range or the known codes."""
-    low, high = point.range or (-math.inf, math.inf)
-    codes = frozenset(point.enum or ())
-
-    def judge(value: Raw) -> tuple[Raw, int]:
-        if not math.isfinite(value):
-            return NAN, BAD
-        known = low <= value <= high and (not codes or value in codes)
-        return value, GOOD if known else UNCERTAIN
-
-    return judge
+Unpack = Callable[[bytes], tuple[Raw, ...]]
 
 
-def _bit(mask: int, missing: frozenset[Raw]) -> Convert:
-    return lambda word: (NAN, BAD) if word in missing else (int(bool(int(word) & mask)), GOOD)
+def _nothing(_wire: bytes) -> tuple[Raw, ...]:
+    return ()
 
 
-def _scaling(scale: float, offset: float) -> Callable[[Raw], Raw]:
-    if scale == 1 and offset == 0:
-        return lambda raw: raw
-    inverse = round(1 / scale) if 1e-9 <= abs(scale) <= 1 else 0
-    if inverse and 1 / inverse == scale:
-        # Division is correctly rounded: 453 / 10 is 45.3, while 453 * 0.1 is 45.300000000000004.
-        return lambda raw: raw / inverse + offset
-    return lambda raw: raw * scale + offset
+def _unpacker(keys: Sequence[CellKey], start: int, *, single: bool) -> Unpack:
+    """Cells of the block in the order of `keys`."""
+    apart = all(a[0] + _size(a) // 2 <= b[0] for a, b in pairwise(keys))
+    orders = {order for _, _, order in keys}
+    if single:
+        return struct.Struct(_padded(">", keys, start, single=True)).unpack_from
+    if apart and len(orders) == 1 and orders <= _STRAIGHT.keys():
+        swapped, prefix = _STRAIGHT[orders.pop()]
+        unpack = struct.Struct(_padded(prefix, keys, start, single=False)).unpack_from
+        return (lambda wire: unpack(_swapped(wire))) if swapped else unpack
+    return _picker(keys, start)
 
 
-def _as_read(code: Raw, kind: str) -> Raw:
-    """A not-a-value code as `kind` reads it: 0xFFFF in an i16 register is -1."""
-    size = struct.calcsize(">" + FORMATS[kind])
-    signed = kind.startswith("i") and isinstance(code, int) and code >= 1 << (8 * size - 1)
-    if kind == "f32":
-        return float(struct.unpack(">f", struct.pack(">f", code))[0])
-    return code - (1 << 8 * size) if signed else code
+# Whether the bytes of each register are swapped first, and how the result is then read.
+_STRAIGHT = {"ABCD": (False, ">"), "DCBA": (False, "<"), "BADC": (True, ">"), "CDAB": (True, "<")}
+
+
+def _size(key: CellKey) -> int:
+    return struct.calcsize(">" + FORMATS[key[1]])
+
+
+def _padded(prefix: str, keys: Sequence[CellKey], start: int, *, single: bool) -> str:
+    """A format that reads the cells, which do not overlap, and skips what lies between them."""
+    form, at = prefix, 0
+    for key in keys:
+        offset = (key[0] - start) * (1 if single else 2)
+        form += f"{offset - at}x" + ("B" if single else FORMATS[key[1]])
+        at = offset + (1 if single else _size(key))
+    return form
+
+
+def _swapped(wire: bytes) -> "array[int]":
+    registers = array("H", wire)
+    registers.byteswap()
+    return registers
+
+
+def _picker(keys: Sequence[CellKey], start: int) -> Unpack:
+    """For cells that overlap, or are of several orders: the bytes of each are gathered first."""
+    picked: list[int] = []
+    for key in keys:
+        offset = (key[0] - start) * 2
+        picked += [offset + i for i in byte_order(_size(key), key[2])]
+    pick = itemgetter(*picked)  # two bytes at least, so it gives a tuple
+    unpack = struct.Struct(">" + "".join(FORMATS[kind] for _, kind, _ in keys)).unpack
+    return lambda wire: unpack(bytes(pick(wire)))
+
+
+def _counter(point: Point, start: int, *, single: bool) -> Callable[[bytes], int]:
+    """How many registers (or bits) of the point's range hold one of its codes."""
+    first, count = point.address - start, point.end - point.address
+    if single:
+        return lambda wire: sum(map(wire[first : first + count].count, point.equals))
+    prefix = "<" if byte_order(2, point.order) == [1, 0] else ">"
+    unpack = struct.Struct(f"{prefix}{count}H").unpack_from
+    return lambda wire: sum(map(unpack(wire, 2 * first).count, point.equals))
+
+
+def _text(point: Point, start: int) -> Callable[[bytes], str | None]:
+    first, end = 2 * (point.address - start), 2 * (point.end - start)
+    swapped = byte_order(2, point.order) == [1, 0]
+
+    def read(wire: bytes) -> str | None:
+        raw = wire[first:end]
+        raw = _swapped(raw).tobytes() if swapped else raw
+        return text_of(raw, point.encoding)
+
+    return read
+
+
+def text_of(raw: bytes, encoding: str) -> str | None:
+    """Text up to the first NUL, without spaces around it; None when it is not of `encoding` or
+    holds control characters.
+    """
+    try:
+        text = raw.split(b"\0", 1)[0].decode(encoding).strip()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() else None
