@@ -1,7 +1,7 @@
 from edge_rig import point
 from hypothesis import given
 from hypothesis import strategies as st
-from pms_edge.planner import halves, plan
+from pms_edge.planner import Refusals, halves, plan
 from pms_edge.profiles import ReadLimits
 
 KINDS = st.sampled_from(["holding", "input"])
@@ -53,3 +53,31 @@ def test_halving_ends_at_single_addresses_and_loses_no_point(points):
         (ends if len(parts) == 1 else todo).extend(parts)
     assert sorted(p for block in ends for p in block.points) == sorted(points)
     assert all(len({p.address for p in block.points}) == 1 for block in ends)
+
+
+def coils(*addresses: int, kind: str = "coil"):
+    return [point(f"c{at}", at, type="bit", bit=0, kind=kind) for at in addresses]
+
+
+def test_bits_go_sixteen_to_a_word_and_two_thousand_at_most():
+    many = coils(*range(3000))
+    assert [b.count for b in plan(many, ReadLimits(125, 0))] == [2000, 1000]
+    assert [b.count for b in plan(many, ReadLimits(10, 0))][:2] == [160, 160]
+    assert len(plan(coils(*range(500), kind="discrete"), ReadLimits(125, 0))) == 1
+
+
+@given(POINTS, LIMITS, st.sets(st.integers(0, 400), max_size=10))
+def test_what_was_refused_is_never_joined_with_anything(points, limits, bad):
+    known = Refusals(bad={("holding", at, at + 1) for at in bad})
+    blocks = plan(points, limits, known)
+    assert sorted(p for block in blocks for p in block.points) == sorted(points)
+    for block in blocks:
+        inside = block.kind == "holding" and any(block.start <= at < block.end for at in bad)
+        assert not inside or len(block.points) == 1
+
+
+@given(POINTS, LIMITS, st.integers(1, 400))
+def test_no_block_goes_across_a_cut(points, limits, cut):
+    for block in plan(points, limits, Refusals(cuts={("holding", cut)})):
+        across = block.kind == "holding" and block.start < cut < block.end
+        assert not across or len(block.points) == 1

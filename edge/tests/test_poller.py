@@ -10,11 +10,12 @@ from pms_edge.batch import Batcher
 from pms_edge.clock import NS, Clock
 from pms_edge.config import Device
 from pms_edge.counters import Counters
+from pms_edge.exclusive import QueueFullError
 from pms_edge.feed import DeviceFeed
 from pms_edge.gateway_file import Address
 from pms_edge.located import Document
 from pms_edge.modbus import ModbusTcp, NoReplyError
-from pms_edge.poller import EndpointPoller, Job
+from pms_edge.poller import EndpointPoller
 from pms_edge.profiles import Profile, load_profile
 from pymodbus.constants import ExcCodes
 from register_device import ModbusDevice
@@ -33,7 +34,9 @@ def profile(file: Path = PROFILE) -> Profile:
 class Rig:
     """A poller of some units of one device, and the lines it has sent."""
 
-    def __init__(self, port: int, units: dict[str, int], *, timeout_s=0.3, model=None) -> None:
+    def __init__(
+        self, port: int, units: dict[str, int], *, timeout_s=0.3, model=None, classes=CLASSES
+    ) -> None:
         self.data, self.events, self.counters = [], [], Counters()
         self.batcher = Batcher(
             lambda batch: (self.events if batch.lane == "event" else self.data).extend(
@@ -49,10 +52,11 @@ class Rig:
         self.poller = EndpointPoller(
             self.reader,
             list(self.feeds.values()),
-            CLASSES,
+            classes,
             timeout_s=timeout_s,
             clock=Clock(1_700_000_000 * NS),
             counters=self.counters,
+            name="plc",
         )
 
     def of(self, asset: str) -> list[str]:
@@ -94,6 +98,22 @@ def test_a_dead_unit_does_not_stop_its_neighbour(serve):
     assert not any("q=0i" in line for line in rig.of("EL-01"))
     report = rig.feeds["DEAD"].health.report(0, None)
     assert not report["ok"] and "no reply" in report["last_error"]
+    assert report["breaker"] == "open"
+    assert rig.feeds["EL-01"].health.report(0, None)["breaker"] == "closed"
+
+
+def test_seven_healthy_units_keep_their_rate_beside_a_dead_one(serve):
+    units = dict.fromkeys(range(1, 9), LIFT)
+    device = serve(units, answer=lambda unit, _: 60.0 if unit == 8 else None)
+    rig = Rig(
+        device.port, {f"EL-{unit}": unit for unit in units}, classes={"fast": 0.2, "slow": 60}
+    )
+    asyncio.run(rig.until(lambda: rig.counters.get("failed_reads") and len(rig.of("EL-1")) >= 25))
+    polls = {unit: sum(f"asset=EL-{unit} " in line for line in rig.data) for unit in range(1, 8)}
+    late = {unit: rig.feeds[f"EL-{unit}"].health.report(0, None)["late"] for unit in polls}
+    assert all(polls[u] >= 0.9 * (polls[u] + late[u]) for u in polls), (polls, late)
+    assert sum(polls.values()) >= 0.95 * (sum(polls.values()) + sum(late.values()))
+    assert rig.feeds["EL-8"].health.report(0, None)["errors"] <= 3
 
 
 def test_a_device_that_comes_back_is_read_again(serve):
@@ -124,53 +144,6 @@ def test_points_outside_the_device_are_bad_and_the_rest_goes_on(serve):
     assert asked.count(2) <= 1, "the bad address is remembered"
 
 
-def test_a_late_reply_is_never_taken_for_another_answer(serve):
-    registers = {0: list(range(100, 200))}
-    slow = {"next": True}
-
-    def answer(_unit: int, address: int):
-        if address == 0 and slow.pop("next", None):
-            return 0.4
-        return None
-
-    device = serve({1: registers}, answer=answer)
-
-    async def read_after_a_late_reply() -> list[bytes]:
-        reader = ModbusTcp(Address("127.0.0.1", device.port))
-        with pytest.raises(NoReplyError, match="no reply within"):
-            await reader.read(1, "holding", 0, 1, 0.2)
-        rows = [await reader.read(1, "holding", at, 2, 0.2) for at in range(10, 60)]
-        await asyncio.sleep(0.3)  # over the moment at which the late reply is sent
-        rows += [await reader.read(1, "holding", at, 2, 0.2) for at in range(10, 60)]
-        reader.close()
-        return rows
-
-    rows = asyncio.run(read_after_a_late_reply())
-    assert rows == 2 * [bytes([0, 100 + at, 0, 101 + at]) for at in range(10, 60)]
-
-
-def test_a_short_reply_is_no_reply():
-    async def short(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            head = await reader.readexactly(12)
-            body = bytes([head[6], head[7], 4, 0, 1, 0, 2])  # two registers whatever was asked
-            writer.write(head[:4] + len(body).to_bytes(2, "big") + body)
-            await writer.drain()
-            await reader.read()
-        writer.close()
-
-    async def ask_for_ten() -> None:
-        server = await asyncio.start_server(short, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        reader = ModbusTcp(Address("127.0.0.1", port))
-        with pytest.raises(NoReplyError):
-            await reader.read(1, "holding", 0, 10, 2)
-        reader.close()
-        server.close()
-
-    asyncio.run(ask_for_ten())
-
-
 def test_a_refusal_other_than_illegal_address_is_said_once_and_rests_nothing(serve):
     def answer(_unit: int, address: int):
         return ExcCodes.DEVICE_FAILURE if address == 10 else None
@@ -199,26 +172,6 @@ def test_an_event_point_that_changes_is_also_sent_in_the_event_lane(serve):
     assert len(rig.events) == 1, "the first value is no change, and a change is sent once"
 
 
-def test_polls_keep_to_the_grid_and_missed_ones_are_counted():
-    feed = Rig(1, {"EL-01": 1}).feeds["EL-01"]
-    job = Job(feed, feed.device.profile.points, name="fast", period_s=1)
-    job.first_due(1_000 * NS)
-    first = job.due_ns
-    assert 1_000 * NS < first <= 1_001 * NS
-    assert job.advance(first + NS // 10) == 0 and job.due_ns == first + NS
-    assert job.advance(first + 5 * NS) == 4 and job.due_ns == first + 6 * NS
-
-
-def test_devices_are_spread_over_the_period():
-    feeds = Rig(1, {f"EL-{i:02}": i for i in range(1, 21)}).feeds.values()
-    due = set()
-    for feed in feeds:
-        job = Job(feed, feed.device.profile.points, name="fast", period_s=1)
-        job.first_due(0)
-        due.add(job.due_ns // (NS // 10))
-    assert len(due) >= 6
-
-
 def test_every_instant_of_a_run_is_later_than_the_one_before(serve):
     device = serve({1: LIFT})
     rig = Rig(device.port, {"EL-01": 1})
@@ -226,3 +179,90 @@ def test_every_instant_of_a_run_is_later_than_the_one_before(serve):
     instants = [int(line.rsplit(" ", 1)[1]) for line in rig.of("EL-01")]
     assert instants == sorted(set(instants))
     eventually(lambda: device.requests)
+
+
+def test_devices_that_share_a_unit_fall_silent_together(serve):
+    device = serve({1: LIFT, 9: LIFT}, answer=lambda unit, _: 60.0 if unit == 9 else None)
+    rig = Rig(device.port, {"EL-01": 1, "A": 9, "B": 9})
+    asyncio.run(rig.until(lambda: rig.of("A") and rig.of("B")))
+    assert [sum("q=0i" in line for line in rig.of(name)) for name in ("A", "B")] == [1, 1]
+    assert sum(unit == 9 for unit, _, _ in device.requests) == 1, "one of them found out for both"
+
+
+def test_an_endpoint_that_refuses_connections_is_tried_by_one_request_at_a_time():
+    rig = Rig(free_port(), {f"EL-{unit}": unit for unit in range(1, 9)})
+    asyncio.run(rig.until(lambda: all(rig.of(name) for name in rig.feeds)))
+    assert rig.counters.get("failed_reads") == 1, "the first refusal speaks for every unit"
+    assert all(len(rig.of(name)) == 1 and "q=0i" in rig.of(name)[0] for name in rig.feeds)
+    assert rig.poller.report()["other_failures"] == {"connect": 1}
+
+
+def test_a_crash_on_one_device_leaves_its_neighbours_alone(serve, caplog):
+    device = serve({1: LIFT, 2: LIFT})
+    rig = Rig(device.port, {"EL-01": 1, "ODD": 2})
+
+    class Odd(DeviceFeed):
+        def send(self, *_: object) -> None:
+            raise RuntimeError("what nobody thought of")
+
+    rig.feeds["ODD"].__class__ = Odd
+    asyncio.run(rig.until(lambda: len(rig.of("EL-01")) > 20))
+    assert rig.counters.get("device_crashes") > 5
+    assert [record.message for record in caplog.records if record.exc_info] == ["poll failed"]
+    assert not any("q=0i" in line for line in rig.of("EL-01"))
+    assert not rig.feeds["ODD"].health.report(0, None)["ok"]
+
+
+def test_a_request_goes_before_the_next_poll_and_gives_what_it_read(serve):
+    device = serve({1: LIFT}, answer=lambda unit, _: 0.02)
+    rig = Rig(device.port, {"EL-01": 1}, classes={"fast": 0.001, "slow": 0.001})
+
+    async def ask() -> list[bytes]:
+        polling = asyncio.create_task(rig.poller.run())
+        async with asyncio.timeout(15):
+            while not rig.of("EL-01"):
+                await asyncio.sleep(0.01)
+            before = len(device.requests)
+            read = [await rig.poller.exclusive(lambda r: r.read(1, "holding", 10, 2, 1.0))]
+            read.append(device.requests[before:])
+        polling.cancel()
+        await asyncio.wait([polling])
+        return read
+
+    wire, requests = asyncio.run(ask())
+    assert wire == bytes([0, 1, 0, 2])
+    assert (1, 10, 2) in requests[:3], "after the request in flight, before a poll that is due"
+
+
+def test_requests_fail_to_their_caller_and_too_many_are_refused(serve):
+    device = serve({1: LIFT})
+    rig = Rig(device.port, {"EL-01": 1})
+
+    async def broken(_reader: object) -> None:
+        raise NoReplyError("no")
+
+    async def ask() -> list[object]:
+        waiting = [asyncio.create_task(rig.poller.exclusive(broken)) for _ in range(17)]
+        await asyncio.sleep(0)
+        polling = asyncio.create_task(rig.poller.run())
+        async with asyncio.timeout(15):
+            answers = await asyncio.gather(*waiting, return_exceptions=True)
+            while not rig.of("EL-01"):
+                await asyncio.sleep(0.01)
+        polling.cancel()
+        await asyncio.wait([polling])
+        return answers
+
+    answers = asyncio.run(ask())
+    assert [type(answer) for answer in answers] == [NoReplyError] * 16 + [QueueFullError]
+
+
+def test_an_endpoint_reports_its_round_trips_and_use(serve):
+    device = serve({1: LIFT, 9: LIFT}, answer=lambda unit, _: 60.0 if unit == 9 else 0.005)
+    rig = Rig(device.port, {"EL-01": 1, "DEAD": 9})
+    asyncio.run(rig.until(lambda: len(rig.of("EL-01")) > 20 and rig.of("DEAD")))
+    report = rig.poller.report()
+    assert 5 <= report["rtt_p50_ms"] <= report["rtt_p99_ms"]
+    assert 0 < report["utilisation"] <= 1
+    assert report["timeouts"] >= 1 and report["crc_errors"] == 0
+    assert report["requests"] >= 20
