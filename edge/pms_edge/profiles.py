@@ -24,6 +24,7 @@ from pms_edge.points import (
     Registers,
     point_of,
 )
+from pms_edge.writes import load_writes
 
 ProfileId = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_.]*$", description="in lower case with digits, _ and .")
@@ -70,6 +71,7 @@ class Profile(NamedTuple):
     source: str = ""
     messages: tuple[MessageMap, ...] = ()  # of a device that publishes to a local broker
     panel: PanelMap | None = None  # a fire panel behind a transmission device
+    writes: tuple[Point, ...] = ()  # with the range that a written value must lie in
 
     @property
     def classes(self) -> set[str]:
@@ -98,9 +100,7 @@ class _Head(Strict):
     points: Any = None
     mqtt: Any = None
     tests: Any = None
-    writes: list[Any] = Field(
-        [], max_length=0, description="supported: this agent only reads, leave `writes` empty"
-    )
+    writes: Any = None
 
 
 def load_profile(document: Document) -> Profile | None:
@@ -117,6 +117,10 @@ def load_profile(document: Document) -> Profile | None:
     names = [str(raw.get("name")) for raw in entries if isinstance(raw, dict)]
     goldens = _goldens(document, defaults, names)
     messages = load_messages(document)
+    writes = load_writes(document, base=defaults.base, order=defaults.order)
+    for index, point in enumerate(writes):
+        at = point.address + defaults.base
+        _check_addresses(document, ("writes", index, "at"), point, at, defaults)
     if head is None or document.mistakes:
         return None
     no_read = tuple((a - defaults.base, b - defaults.base) for a, b in defaults.no_read)
@@ -131,6 +135,7 @@ def load_profile(document: Document) -> Profile | None:
         confidence=head.confidence,
         source=head.source,
         messages=messages,
+        writes=tuple(writes),
     )
 
 
