@@ -18,7 +18,7 @@ from pms_edge.health import resident_bytes
 from pms_edge.line import series_head, values_line
 from pms_edge.logs import kv
 from pms_edge.modbus.endpoint import reader_of
-from pms_edge.mqtt_in import JsonDevice, MqttIn
+from pms_edge.mqtt_in.broker import MqttIn
 from pms_edge.poller import EndpointPoller
 from pms_edge.spool import Spool
 from pms_edge.uplink import Uplink
@@ -69,7 +69,7 @@ class Agent:
     async def run(self, stop: asyncio.Event, ready_file: Path | None = None) -> None:
         """Until `stop`; then what was read so far is committed to the spool."""
         self._uplink.start()
-        for source in self._inputs:
+        for source in self._inputs.values():
             source.start()
         tasks = [
             asyncio.create_task(self._supervise(name, poller), name=f"poll {name}")
@@ -111,7 +111,7 @@ class Agent:
             },
             "endpoints": {
                 name: source.report()
-                for name, source in {**self._pollers, **self._listeners}.items()
+                for name, source in {**self._pollers, **self._listeners, **self._inputs}.items()
             },
             "clock": self._wall.report(),
             "rss_bytes": resident_bytes(),
@@ -134,18 +134,6 @@ class Agent:
                 )
         return pollers
 
-    def _mqtt_inputs(self) -> list[MqttIn]:
-        inputs: list[MqttIn] = []
-        for name, endpoint in self._config.endpoints.items():
-            devices = [
-                JsonDevice(self._feeds[d.id], clock=self._clock, counters=self.counters)
-                for d in self._config.devices_of(name)
-            ]
-            if endpoint.mqtt and devices:
-                client = f"{self._config.gateway}-in-{name}"
-                inputs.append(MqttIn(endpoint.mqtt, devices, name=client, counters=self.counters))
-        return inputs
-
     def _fire_listeners(self) -> dict[str, Listener]:
         """Also without a device: `health` then tells the addresses of those that report."""
         listeners: dict[str, Listener] = {}
@@ -162,6 +150,20 @@ class Agent:
                     endpoint.gb26875, endpoint.transport, centre, counters=self.counters
                 )
         return listeners
+
+    def _mqtt_inputs(self) -> dict[str, MqttIn]:
+        inputs: dict[str, MqttIn] = {}
+        for name, endpoint in self._config.endpoints.items():
+            feeds = [self._feeds[d.id] for d in self._config.devices_of(name)]
+            if endpoint.mqtt and feeds:
+                inputs[name] = MqttIn(
+                    endpoint,
+                    feeds,
+                    client_id=f"pms-edge-{self._config.gateway}-in-{name}",
+                    clock=self._clock,
+                    counters=self.counters,
+                )
+        return inputs
 
     async def _supervise(self, name: str, poller: EndpointPoller | Listener) -> None:
         while True:
@@ -193,7 +195,7 @@ class Agent:
             self._batcher.add_event(values_line(head, values, self._clock.now_ns()))
 
     def _stop(self) -> None:
-        for source in self._inputs:
+        for source in self._inputs.values():
             source.stop()
         self._batcher.flush()
         self._uplink.stop(1.0)  # meanwhile the spool commits on its own thread

@@ -13,6 +13,7 @@ from pms_edge.gateway_file import (
     DeviceEntry,
     Endpoint,
     GatewayName,
+    Login,
     Push,
     SpoolSettings,
     Uplink,
@@ -21,6 +22,7 @@ from pms_edge.gateway_file import (
 from pms_edge.gb26875.profile import load_any_profile
 from pms_edge.local_only import keep_local, keep_writes
 from pms_edge.located import ConfigError, Document, KeyPath, suggest
+from pms_edge.mqtt_in.places import misplaced
 from pms_edge.profiles import Profile, Strict, profile_files, shipped_profiles
 from pms_edge.push_key import read_push
 
@@ -54,6 +56,7 @@ class Device:
     stale_after_s: float | None
     address: str = ""
     duty_check_every_s: float | None = None
+    ha_device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class _Loader:
         if doc.mistakes or name is None or uplink is None or spool is None or clock is None:
             return None
         spool = spool.model_copy(update={"path": self.folder / spool.path})
-        uplink = uplink.model_copy(update={"password": self._password(uplink)})
+        uplink = uplink.model_copy(update={"password": self._password(uplink, ("uplink",))})
         push = read_push(doc, self.folder)
         digest = self._hash(devices)
         if doc.mistakes:
@@ -144,14 +147,16 @@ class _Loader:
             self.document.add(("uplink", "password"), what)
         return uplink
 
-    def _password(self, uplink: Uplink) -> str | None:
-        if uplink.password_file is None:
-            return uplink.password
+    def _password(self, login: Login, path: KeyPath) -> str | None:
+        if login.password_file is None:
+            return login.password
         try:
-            return (self.folder / uplink.password_file).read_text("utf-8").strip()
+            return (self.folder / login.password_file).read_text("utf-8").strip()
         except OSError as error:
-            self.document.add(("uplink", "password_file"), f"cannot be read: {error.strerror}")
-            return None
+            self.document.add((*path, "password_file"), f"cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            self.document.add((*path, "password_file"), "is not UTF-8")
+        return None
 
     def _classes(self) -> dict[str, float]:
         classes: dict[str, float] = {}
@@ -170,7 +175,18 @@ class _Loader:
             for name, value in raw.items()
         }
         self._check_ports(endpoints)
-        return endpoints
+        return {
+            name: endpoint and endpoint.model_copy(update={"password": self._login(name, endpoint)})
+            for name, endpoint in endpoints.items()
+        }
+
+    def _login(self, name: str, endpoint: Endpoint) -> str | None:
+        """The password of a local broker."""
+        path: KeyPath = ("endpoints", name)
+        if endpoint.password is not None:
+            what = "no password in this file: use password_file"
+            self.document.add((*path, "password"), what)
+        return self._password(endpoint, path)
 
     def _check_ports(self, endpoints: Mapping[str, Endpoint | None]) -> None:
         """A serial port has one endpoint: requests of two would collide on the line."""
@@ -195,6 +211,11 @@ class _Loader:
         for index, entry in entries:
             self._check_endpoint(index, entry, endpoints)
         self._check_panels(entries, endpoints, profiles)
+        for index, entry in entries:
+            endpoint = endpoints.get(entry.endpoint)
+            if endpoint and endpoint.mqtt and "id" in entry.model_fields_set:
+                for key, what in misplaced(entry, endpoint, profiles.get(entry.profile)):
+                    self.document.add(("devices", index, *key), what)
         return tuple(
             _device(entry, site, profiles[entry.profile])
             for _, entry in entries
@@ -223,11 +244,9 @@ class _Loader:
         endpoint = endpoints[entry.endpoint]
         if endpoint is None or "id" not in entry.model_fields_set:
             return
-        if endpoint.mqtt and entry.topic is None:
-            self.document.add(path, "a device of an mqtt endpoint needs `topic`")
         if endpoint.mqtt and entry.unit is not None:
             self.document.add((*path, "unit"), "`unit` is for Modbus endpoints")
-        for key in ("topic", "values", "stale_after"):
+        for key in ("topic", "values", "stale_after", "ha_device"):
             if endpoint.is_modbus and getattr(entry, key) is not None:
                 self.document.add((*path, key), f"`{key}` is for mqtt endpoints")
 
@@ -342,6 +361,7 @@ def _device(entry: DeviceEntry, site: str, profile: Profile) -> Device:
         stale_after_s=entry.stale_after,
         address=(entry.address or "").lower(),
         duty_check_every_s=entry.duty_check_every,
+        ha_device=entry.ha_device or "",
     )
 
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pms_edge.encoding import Encoding, check_encoding
 from pms_edge.fields import Seconds, Strict, seconds
+from pms_edge.mqtt_in.filters import valid_filter
 
 
 class Address(NamedTuple):
@@ -52,6 +54,9 @@ DeviceAddress = Annotated[
 Topic = Annotated[str, Field(pattern=r"^[^+#\x00]+$")]
 
 
+TopicFilter = Annotated[str, AfterValidator(valid_filter)]
+
+
 class GatewayName(Strict):
     id: GatewayId
     site: TopicPart
@@ -81,6 +86,7 @@ class Login(Strict):
 class Uplink(Login):
     host: str = Field(min_length=1)
     port: int = Field(1883, ge=1, le=65535)
+    encoding: Annotated[Encoding, AfterValidator(check_encoding)] = "none"
 
 
 class Push(Strict):
@@ -110,6 +116,8 @@ ONLY_FOR = {
     "stop": ("rtu",),
     "rs485": ("rtu",),
     "transport": ("gb26875",),
+    **dict.fromkeys(("username", "password_file", "tls"), ("mqtt",)),
+    **dict.fromkeys(("discovery", "discovery_prefix", "subscribe"), ("mqtt",)),
 }
 
 
@@ -119,7 +127,7 @@ class ClockSettings(Strict):
     require_sync: bool = False
 
 
-class Endpoint(Strict):
+class Endpoint(Login):
     """`timeout` None: learned from the devices. `gap_ms` is the least silence before a request."""
 
     tcp: HostPort | None = None
@@ -136,6 +144,9 @@ class Endpoint(Strict):
     parity: Literal["N", "E", "O"] = "E"  # the serial line guide's default, 2.5.1
     stop: Literal[1, 2] = 1
     rs485: bool = False
+    discovery: Literal["homeassistant"] | None = None
+    discovery_prefix: Topic = Field("homeassistant", description="an MQTT topic without wildcards")
+    subscribe: list[TopicFilter] = Field([], max_length=100)
 
     @property
     def kind(self) -> str:
@@ -163,6 +174,7 @@ class DeviceEntry(Strict):
     topic: Topic | None = Field(None, description="an MQTT topic without wildcards")
     values: str | None = None
     stale_after: Seconds | None = None
+    ha_device: str | None = Field(None, min_length=1, max_length=256)
     site: TopicPart | None = None
     address: DeviceAddress | None = None
     duty_check_every: Seconds | None = None
