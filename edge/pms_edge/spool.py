@@ -123,6 +123,11 @@ class Spool:
                     self._bytes -= entry.size
             self._changed.notify_all()
 
+    def settled(self) -> bool:
+        """Whether all that was kept so far is on disk."""
+        with self._changed:
+            return not self._pending
+
     def span(self, lane: str) -> Span:
         with self._changed:
             return Span(self._lanes[lane].base, self._lanes[lane].last)
