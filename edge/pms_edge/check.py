@@ -47,6 +47,8 @@ def _difference(profile: Profile, golden: Golden, name: str, expected: Any) -> s
         return f"registers {point.address}..{point.end - 1} of this point are not in `read`"
     wire = struct.pack(f">{count}H", *golden.registers)
     decoded = Decoder([point], start=golden.address).decode(wire)
+    if point.type == "string":
+        return _text_difference(decoded.extra.texts[name] if decoded.extra else None, expected)
     value = decoded.values[0]
     quality = decoded.qualities[0] if decoded.qualities else GOOD
     found = {GOOD: f"{value!r}", UNCERTAIN: f"uncertain ({value!r})", BAD: "bad"}[quality]
@@ -58,4 +60,10 @@ def _difference(profile: Profile, golden: Golden, name: str, expected: Any) -> s
         return f"{expected!r} is not a number, bad or uncertain"
     else:
         same = quality != BAD and math.isclose(value, expected, rel_tol=1e-6, abs_tol=1e-9)
+    return "" if same else f"decodes to {found}, expected {expected!r}"
+
+
+def _text_difference(text: str | None, expected: Any) -> str:
+    found = "bad" if text is None else repr(text)
+    same = text is None if expected in ("bad", None) else text == expected
     return "" if same else f"decodes to {found}, expected {expected!r}"

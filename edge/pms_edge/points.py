@@ -55,12 +55,21 @@ def _ascending(value: object) -> object:
 
 def _deadband(value: object) -> object:
     """0.5 in engineering units, or '1%' of the range; a share is kept below zero until then."""
+    if isinstance(value, int | float) and value < 0:
+        raise ValueError(f"must be 0 or more, not {value}")
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())
     if not match or not 0 < float(match[1]) <= 100:
         raise ValueError(f"{value!r} is neither a number nor a share of the range such as 1%")
     return -float(match[1]) / 100
+
+
+def _code_keys(value: object) -> object:
+    for key in value if isinstance(value, dict) else ():  # pyright: ignore[reportUnknownVariableType]
+        if key != "else" and (not isinstance(key, int) or isinstance(key, bool)):
+            raise ValueError(f"{key!r} is neither a code nor `else`")
+    return value  # pyright: ignore[reportUnknownVariableType]
 
 
 OrderName = Annotated[Order, BeforeValidator(_short_order)]
@@ -89,7 +98,9 @@ class PointEntry(Strict):
     unit: str = ""
     range: Bounds | None = None
     enum: dict[int, str] | None = Field(None, min_length=1)
-    map: dict[int | Literal["else"], int | float] | None = Field(None, min_length=1)
+    map: Annotated[dict[int | Literal["else"], int | float] | None, BeforeValidator(_code_keys)] = (
+        Field(None, min_length=1)
+    )
     nan: Annotated[list[int | float], BeforeValidator(_as_list)] = Field(
         default_factory=list[int | float]
     )
