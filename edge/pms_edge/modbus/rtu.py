@@ -22,6 +22,7 @@ SAFETY = 2.0  # the quiet lasts this many times the slowest reply
 MAX_QUIET_S = 10.0
 # Another unit's late reply is told by its unit; only the same unit's can be taken for an answer.
 SAME_UNIT_QUIET_S = 1.0
+OPENING_QUIET_S = 0.5
 MAX_NOISE_S = 2.0  # a line that babbles longer than this after its quiet is given up for now
 
 
@@ -121,7 +122,8 @@ class ModbusRtu(Client):
             connection = RtuConnection(self.traffic, self._replies_s)
             await self._open_line(connection, timeout_s)
             self._connection = connection
-            self._quieten(timeout_s)  # replies to whoever had the line before
+            # Replies to whoever had the line before, ourselves before a restart perhaps.
+            self._quiet_until = max(self._quiet_until, time.monotonic() + OPENING_QUIET_S)
         return self._connection
 
     def _quieten(self, timeout_s: float) -> None:
