@@ -1,0 +1,133 @@
+"""What is fuzzed: every decoder that takes bytes from outside, and what must hold whatever comes."""
+
+from collections.abc import Callable
+
+import numpy as np
+from pms_edge.gb26875 import objects
+from pms_edge.gb26875.frames import Frame, FrameSplitter
+from pms_edge.modbus import NoReplyError, RefusedError
+from pms_edge.modbus.frames import take_rtu, take_tcp
+from pms_edge.modbus.pdu import answer_of, read_request, write_request
+from pms_edge.mqtt_in import meokon
+from pms_edge.mqtt_in.discovery import parse_announcement
+from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json
+from pms_edge.mqtt_in.paths import parse_path, pick
+from pms_edge.mqtt_in.template import RefusedTemplateError, parse_template
+
+from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.kernel.errors import BadPayloadError
+from pms_iot.telemetry.wire import decode
+
+KINDS = ("coil", "discrete", "holding", "input")
+NOW_NS = 1_790_000_000_000_000_000
+
+
+class Register:
+    """A register that knows every point of every asset by the length of its name."""
+
+    generation = 1
+
+    def lookup(self, asset: str, point: str) -> int | None:
+        return len(asset) + len(point) if point else None
+
+    def info(self, series: int) -> SeriesInfo:
+        return SeriesInfo(series, 1, "a", "riverside", "elevator", "p", "float", "", "", "", None, None, None, False)
+
+
+REGISTER = Register()
+
+
+def modbus(data: bytes) -> None:
+    """An answer has exactly the size that was asked for, whatever comes."""
+    if len(data) < 4:
+        return
+    kind, count = KINDS[data[0] & 3], 1 + data[1] % 120
+    request = read_request(data[2], kind, data[3], count)
+    try:
+        framed = take_tcp(data[4:])
+        body = framed[1] if framed else take_rtu(request, data[4:])
+        if body is not None:
+            assert len(answer_of(request, body)) == (count if request.bits else 2 * count)
+    except (NoReplyError, RefusedError):
+        pass
+    written = write_request(data[2], "holding", data[3], [data[1]])
+    try:
+        assert answer_of(written, data[4:]) == data[7:]
+        assert data[4:] == written.body
+    except (NoReplyError, RefusedError):
+        pass
+
+
+def gb26875(data: bytes) -> None:
+    """A frame between garbage comes out; the cut of the stream changes nothing."""
+    good = Frame(7, bytes(6), "010203040506", "000000000000", 2, data[:64]).encode()
+    whole, bytewise = FrameSplitter(), FrameSplitter()
+    found = whole.feed(data) + whole.give_up() + whole.feed(good) + whole.give_up()
+    pieces = [frame for byte in data for frame in bytewise.feed(bytes([byte]))]
+    pieces += bytewise.give_up() + bytewise.feed(good) + bytewise.give_up()
+    assert found == pieces
+    assert any(isinstance(frame, Frame) and frame.serial == 7 for frame in found)
+    for frame in found:
+        if isinstance(frame, Frame) and frame.data:
+            _reports(frame.data)
+    if data:
+        _reports(data)
+
+
+def _reports(data: bytes) -> None:
+    try:
+        objects.decode(data)
+    except objects.DataError:
+        pass
+
+
+def json_mapping(data: bytes) -> None:
+    """Paths, templates and discovery over any text and any JSON."""
+    head, _, body = data.partition(b"\n")
+    text, message = head.decode("utf-8", "replace"), Message("a/b/config", body, False, NOW_NS)
+    try:
+        pick(parse_json(body), parse_path(text))
+    except ValueError:  # MalformedError is one
+        pass
+    try:
+        parse_template("{{" + text + "}}")(message)
+    except (RefusedTemplateError, MalformedError):
+        pass
+    try:
+        parse_announcement(message._replace(topic=f"homeassistant/sensor/{text[:20]}/config"))
+    except MalformedError:
+        pass
+
+
+def meokon_frame(data: bytes) -> None:
+    try:
+        meokon.decode(data)
+        crc = meokon.crc16(data).to_bytes(2, "big")
+        meokon.decode(b"\xa5\x5a" + data + crc + b"\x55\xaa")
+    except MalformedError:
+        pass
+
+
+def wire(data: bytes) -> None:
+    """Every sample is counted once: in the batch, unknown or refused."""
+    try:
+        message = decode("pms/v1/riverside/gw-01/data", data, REGISTER, NOW_NS)
+    except BadPayloadError:
+        return
+    assert len(message.batch.series) == len(message.batch.at) == len(message.batch.value)
+    assert np.isfinite(message.batch.value[message.batch.quality > 0]).all()
+    if message.header:
+        lost = sum(n for reason, n in message.refused.items() if reason != "not_a_number")
+        assert message.header.n == len(message.batch.series) + lost + sum(
+            field.count for field in message.unknown
+        )
+
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "modbus": modbus,
+    "gb26875": gb26875,
+    "json_mapping": json_mapping,
+    "meokon": meokon_frame,
+    "wire": wire,
+}
