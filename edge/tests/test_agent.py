@@ -122,13 +122,20 @@ def test_compressed_time_stamps_samples_with_the_simulated_clock(gateway, start_
 
 def test_health_names_each_device_the_spool_and_the_counts(gateway, start_agent, engine):
     device = ModbusDevice({1: LIFT})
-    agent = start_agent({**gateway, **lift(device.port)})
+    clock = {"PMS_CLOCK_FACTOR": "10"}  # a health every second
+    classes = {"classes": {"fast": "1s", "slow": "4s"}}
+    agent = start_agent({**gateway, **lift(device.port), **classes}, clock)
     engine.wait(lambda: engine.healths)
-    health = engine.healths[0]
-    assert set(health) == {"at_ns", "spool", "devices", "rss_bytes", "counters"}
-    assert set(health["devices"]["EL-01"]) == {
-        *("ok", "errors", "last_error", "last_good_ns", "late"),
+    engine.wait(lambda: engine.healths[-1]["devices"]["EL-01"]["ok"])
+    health = engine.healths[-1]
+    assert {"at_ns", "spool", "devices", "rss_bytes", "counters"} <= set(health)
+    assert set(health["devices"]["EL-01"]) >= {
+        *("ok", "errors", "last_error", "last_good_ns", "late", "age_s"),
     }
+    assert health["devices"]["EL-01"]["breaker"] == "closed"
+    plc = health["endpoints"]["plc"]
+    assert plc["requests"] > 0 and plc["rtt_p50_ms"] > 0 and plc["timeouts"] == 0
+    assert health["clock"]["uncertain"] is False and health["clock"]["steps"] == 0
     assert health["rss_bytes"] > 1_000_000
     assert agent.stop() == 0
     device.close()

@@ -18,7 +18,15 @@ from pms_iot.telemetry.batch import Batch
 # What the values of a report must be, where it has them. A report of another shape is not used at all.
 _SHAPES: Mapping[str, Mapping[str, type]] = {
     "birth": {"epoch": str, "version": str, "devices": list, "last_seq": dict, "started_ns": int},
-    "health": {"at_ns": int, "spool": dict, "devices": dict, "rss_bytes": int, "counters": dict},
+    "health": {
+        "at_ns": int,
+        "spool": dict,
+        "devices": dict,
+        "rss_bytes": int,
+        "counters": dict,
+        "clock": dict,
+        "endpoints": dict,
+    },
 }
 _WORDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
@@ -126,6 +134,7 @@ def _figures(report: Report, now_ns: int) -> dict[str, float]:
     if report.kind != "health":
         return {}
     spool, devices = report.body.get("spool", {}), report.body.get("devices", {})
+    clock = report.body.get("clock", {})
     oldest = spool.get("oldest_ns")
     said = said_ns(report, now_ns)
     flat: dict[str, Any] = {
@@ -135,6 +144,8 @@ def _figures(report: Report, now_ns: int) -> dict[str, float]:
         "spool_age_s": (said - oldest) / 1e9 if isinstance(oldest, int) and oldest else 0.0,
         "rss_bytes": report.body.get("rss_bytes"),
         "devices_bad": sum(not device.get("ok") for device in devices.values()),
+        # `clock_step_s` comes in the gateway's event lane, at the instant of the step.
+        "clock_uncertain": clock.get("uncertain"),
     }
     return {
         point: float(value)
