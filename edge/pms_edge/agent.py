@@ -9,17 +9,20 @@ from typing import Any
 
 from pms_edge.batch import Batcher
 from pms_edge.clock import Clock
+from pms_edge.commands import DeviceWrites
 from pms_edge.config import Config
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
 from pms_edge.gb26875.centre import Centre
 from pms_edge.gb26875.server import Listener
+from pms_edge.generations import Generations
 from pms_edge.health import resident_bytes
 from pms_edge.line import series_head, values_line
 from pms_edge.logs import kv
 from pms_edge.modbus.endpoint import reader_of
 from pms_edge.mqtt_in.broker import MqttIn
 from pms_edge.poller import EndpointPoller
+from pms_edge.push import ConfigPush
 from pms_edge.spool import Spool
 from pms_edge.uplink import Uplink
 from pms_edge.wall import WallWatch, recorded_ns
@@ -35,7 +38,10 @@ HEALTH_S, MIN_HEALTH_S = 10.0, 1.0  # by the agent's clock, which may be compres
 class Agent:
     """One gateway. Raises OSError or sqlite3.Error when the spool cannot be opened at all."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, generations: Generations | None = None
+    ) -> None:
+        self.starts_again = False  # with another configuration, after `run` has returned
         self._config, self._clock = config, clock
         self.counters = Counters()
         settings = config.spool
@@ -50,10 +56,19 @@ class Agent:
         self._started_ns = clock.now_ns()
         self._batcher = Batcher(self._spool.keep)
         self._batcher.uncertain_time = self._wall.uncertain
-        self._feeds = {d.id: DeviceFeed(d, self._batcher) for d in config.devices}
+        self._feeds = {d.id: DeviceFeed(d, self._batcher, self.counters) for d in config.devices}
         self._pollers = self._modbus_pollers()
         self._inputs = self._mqtt_inputs()
         self._listeners = self._fire_listeners()
+        self._writes = DeviceWrites(
+            config,
+            self._pollers,
+            now_ns=clock.now_ns,
+            clock_uncertain=lambda: self._wall.uncertain,
+            reply=self._answer,
+            counters=self.counters,
+        )
+        self._push = self._config_push(generations) if generations and config.push else None
         self._uplink = Uplink(
             config.uplink,
             self._spool,
@@ -64,7 +79,11 @@ class Agent:
             health=self.health,
             health_every_s=max(HEALTH_S / clock.factor, MIN_HEALTH_S),
             counters=self.counters,
+            commands={"cmd/write": self._writes.offer}
+            | ({"cfg/desired": self._push.offer} if self._push else {}),
         )
+        for feed in self._feeds.values():
+            feed.renamed = self._uplink.say_birth
 
     async def run(self, stop: asyncio.Event, ready_file: Path | None = None) -> None:
         """Until `stop`; then what was read so far is committed to the spool."""
@@ -75,6 +94,9 @@ class Agent:
             asyncio.create_task(self._supervise(name, poller), name=f"poll {name}")
             for name, poller in {**self._pollers, **self._listeners}.items()
         ]
+        tasks.append(asyncio.create_task(self._writes.run(), name="writes"))
+        if self._push:
+            tasks.append(asyncio.create_task(self._follow(self._push, stop), name="push"))
         tasks.append(asyncio.create_task(self._flush_for_ever(), name="flush"))
         tasks.append(asyncio.create_task(self._watch_wall_clock(), name="clock"))
         if ready_file:
@@ -88,7 +110,13 @@ class Agent:
 
     def birth(self) -> Mapping[str, Any]:
         devices = [
-            {"id": d.id, "kind": d.profile.kind, "profile": d.profile.id, "site": d.site}
+            {
+                "id": d.id,
+                "kind": d.profile.kind,
+                "profile": d.profile.id,
+                "site": d.site,
+                "nameplate": self._feeds[d.id].nameplate,
+            }
             for d in self._config.devices
         ]
         return {
@@ -173,6 +201,34 @@ class Agent:
                 self.counters.add("poller_crashes")
                 log.exception("poller failed, starting it again", extra=kv(endpoint=name))
             await asyncio.sleep(RESTART_S)
+
+    def _config_push(self, generations: Generations) -> ConfigPush:
+        return ConfigPush(
+            generations,
+            self._config,
+            now_ns=self._clock.now_ns,
+            clock_uncertain=lambda: self._wall.uncertain,
+            confirmed=lambda: self._uplink.confirmed,
+            report=self._tell,
+            counters=self.counters,
+        )
+
+    def _answer(self, result: Mapping[str, Any]) -> None:
+        self._uplink.reply("cmd/res", result)
+
+    def _tell(self, report: Mapping[str, Any]) -> None:
+        self._uplink.retain("cfg/reported", report)
+
+    async def _follow(self, push: ConfigPush, stop: asyncio.Event) -> None:
+        while not self.starts_again:
+            try:
+                await push.run()
+                self.starts_again = True
+            except OSError:
+                self.counters.add("config_not_stored")
+                log.exception("configuration state cannot be stored, trying again")
+                await asyncio.sleep(RESTART_S)
+        stop.set()
 
     async def _flush_for_ever(self) -> None:
         while True:

@@ -44,6 +44,16 @@ class Generations:
 
     def start(self) -> Path | None:
         """Folder of the configuration to run; None for the gateway file. Ends an unconfirmed trial."""
+        try:
+            self._settle()
+        except OSError as error:  # a full disk must not keep the agent from running
+            log.error("configuration state not written", extra=kv(error=error))
+            if self.state.trial:
+                changes = {"active": self.state.previous, "trial": ""}
+                self.state = self.state.model_copy(update=changes)
+        return self.active()
+
+    def _settle(self) -> None:
         if self.state.trial == "running":
             self.roll_back("the agent ended before the uplink was confirmed")
         elif self.state.trial == "pending":
@@ -51,7 +61,6 @@ class Generations:
         if self.state.active and not self._pushed(self.state.active).is_dir():
             log.error("pushed configuration is gone", extra=kv(folder=self.state.active))
             self._save(active="", trial="")
-        return self.active()
 
     def active(self) -> Path | None:
         return self._pushed(self.state.active) if self.state.active else None
