@@ -122,6 +122,7 @@ class Rtu:
 
 Framing = Tcp | Rtu
 Steps = list[tuple[float, bytes]]  # wait so many seconds, then send
+PIECES_S = 0.005
 
 
 def good_pdu(request: Request, seq: int, *, evil: bool = False, more: int = 0) -> bytes:
@@ -161,6 +162,7 @@ class Device:
 
     async def serve(self, framing: Framing, reader, writer) -> None:
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line = Line(writer)
         try:
             while True:
                 ask = await framing.read(reader)
@@ -177,8 +179,7 @@ class Device:
                     )
                     writer.transport.abort()
                     return
-                self._answer(framing, ask, what, writer)
-                await writer.drain()
+                self._answer(framing, ask, what, line)
         except (asyncio.IncompleteReadError, OSError, struct.error):
             pass
         finally:
@@ -191,7 +192,7 @@ class Device:
             return "good"
         return self._random.choice(framing.menu)
 
-    def _answer(self, framing: Framing, ask: Request, what: str, writer) -> None:
+    def _answer(self, framing: Framing, ask: Request, what: str, line: "Line") -> None:
         if what not in ("good", "twice"):
             self._note(what, ask, 0)
             late_s = self._late_s[type(framing)] * self._random.uniform(1.05, 1.4)
@@ -203,29 +204,43 @@ class Device:
             seq = self._seq[ask.unit]
             reply = framing.frame(ask, good_pdu(ask, seq))
             self._note("good", ask, seq)  # before it leaves: what arrives is always on record
-            cut = self._random.randint(0, len(reply))  # a reply may come in two pieces
-            steps = [(0, reply[:cut]), (0.005, reply[cut:])]
+            line.send(0, reply, cut=self._random.randint(0, len(reply)))
+            steps = []
             if what == "twice":
-                steps.append((0.01, framing.frame(ask, good_pdu(ask, seq, evil=True))))
-        task = asyncio.create_task(_send(writer, steps))
-        _sending.add(task)
-        task.add_done_callback(_sending.discard)
+                steps = [(0.01, framing.frame(ask, good_pdu(ask, seq, evil=True)))]
+        # Without a CRC whatever came after half a frame would seem to be the rest of it.
+        last = what == "truncated" and isinstance(framing, Tcp)
+        for wait_s, frame in steps:
+            line.send(wait_s, frame, last=last)
 
     def _note(self, what: str, ask: Request, seq: int) -> None:
         line = f"{time.time_ns()} {what} {ask.unit} {ask.start} {ask.count} {seq}\n"
         self._ledger.write(line)
 
 
-_sending: set[asyncio.Task[None]] = set()
+class Line:
+    """What goes out on one connection. A frame may come in two pieces, but never inside another."""
 
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer, self._one_at_a_time = writer, asyncio.Lock()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._ended = False
 
-async def _send(writer: asyncio.StreamWriter, steps: Steps) -> None:
-    for wait_s, data in steps:
-        if wait_s:
-            await asyncio.sleep(wait_s)
-        if writer.is_closing():
-            return
-        writer.write(data)
+    def send(self, wait_s: float, frame: bytes, *, cut: int = 0, last: bool = False) -> None:
+        task = asyncio.create_task(self._send(wait_s, frame, cut, last))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send(self, wait_s: float, frame: bytes, cut: int, last: bool) -> None:
+        await asyncio.sleep(wait_s)
+        async with self._one_at_a_time:
+            if self._ended:
+                return
+            self._ended = last
+            for piece in (frame[:cut], frame[cut:]):
+                if piece and not self._writer.is_closing():
+                    self._writer.write(piece)
+                    await asyncio.sleep(PIECES_S)
 
 
 async def run(options: argparse.Namespace) -> None:
