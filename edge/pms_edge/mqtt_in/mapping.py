@@ -82,6 +82,7 @@ class PointInMessage(Strict):
     def point(self) -> Point:
         """As other points: a number in engineering units, at no address."""
         given = {key: getattr(self, key) for key in self.model_fields_set & _FORWARDED}
+        given["range"] = None if self.range is None else list(self.range)
         entry = PointEntry.model_validate({**given, "at": 0, "type": "f64"})
         return point_of(entry, kind="holding", base=0, order="ABCD", poll_class="normal")
 
