@@ -21,7 +21,8 @@ from pms_edge.logs import kv
 
 log = logging.getLogger(__name__)
 
-Send = Callable[[bytes], None]  # never waits; raises OSError when the peer is gone or does not read
+# Never waits; raises OSError when the peer is gone or does not read.
+Send = Callable[[bytes], None]
 
 DURABLE_S, DURABLE_POLL_S = 5.0, 0.005
 UNKNOWN_SOURCES = 32
@@ -167,4 +168,5 @@ class Centre:
         )
 
     def _now(self) -> Now:
-        return Now(self._clock.now_ns(), self._clock.steady_ns())
+        sure = not self._batcher.uncertain_time
+        return Now(self._clock.now_ns(), self._clock.steady_ns(), sure)

@@ -11,10 +11,14 @@ GOOD_CLOCK_S = 300.0
 
 
 class Now(NamedTuple):
-    """One instant: `ns` is UTC and may be moved by a clock step, `steady_ns` never is."""
+    """One instant: `ns` is UTC and may be moved by a clock step, `steady_ns` never is.
+
+    Not `sure`: the gateway's own clock was not set since it started.
+    """
 
     ns: int
     steady_ns: int
+    sure: bool = True
 
     @property
     def at(self) -> datetime:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pms_edge.decode import BAD, GOOD, UNCERTAIN
-from pms_edge.gb26875.commands import CHECK_DUTY
+from pms_edge.gb26875.commands import CHECK_DUTY, SYNC_CLOCK
 from pms_edge.gb26875.device_clock import DeviceClock, Now
 from pms_edge.gb26875.frames import ANSWER, CONFIRM, DENY, SEND, Frame
 from pms_edge.gb26875.mapping import PanelMap, analog_key
@@ -82,7 +82,8 @@ class Transmitter:
         self._said: dict[str, Value] = {}
         # Of the steady clock: when something was last heard, said or done.
         self._heard_ns = self._age_ns = self._state_ns = now.steady_ns
-        self._set_ns = self._duty_ns = now.steady_ns
+        self._set_ns: int | None = None  # None: the clock is still to be set
+        self._duty_ns = now.steady_ns
         self._duty_sent_ns: int | None = None
         self._recent: deque[tuple[int, int, bytes]] = deque(maxlen=REPEATS)
         self.version = ""
@@ -94,7 +95,8 @@ class Transmitter:
         emissions = self._came_up(frame, now) if not self.link else []
         self._heard_ns = now.steady_ns
         self.outbox.centre = frame.target
-        self.outbox.answered(frame)
+        if self.outbox.answered(frame) == SYNC_CLOCK:
+            self.clock.offset_s = None  # to be seen anew
         if frame.command in (CONFIRM, DENY):
             return Outcome(emissions)
         if frame.command not in (SEND, ANSWER):
@@ -148,7 +150,7 @@ class Transmitter:
             "clock_offset_s": self.clock.offset_s,
             "first_fire": first and {**first.component._asdict(), "text": first.text},
             "components_dropped": self.panel.dropped,
-            "commands_failed": {str(kind): how for kind, how in self.outbox.failed.items()},
+            "commands_failed": {str(kind): how for kind, how in dict(self.outbox.failed).items()},
             "version": self.version,
         }
 
@@ -164,9 +166,9 @@ class Transmitter:
 
     def _came_up(self, frame: Frame, now: Now) -> list[Emission]:
         self.link = True
-        self._heard_ns = self._state_ns = self._set_ns = now.steady_ns
+        self._heard_ns = self._state_ns = now.steady_ns
+        self._set_ns = None
         self.outbox.centre = frame.target
-        self.outbox.set_clock()
         self.outbox.read_state(self._map.systems)
         values = self.panel.values() | self._link_values(now)
         self._said = dict(values)
@@ -191,7 +193,8 @@ class Transmitter:
         return values
 
     def _due_commands(self, now: Now) -> None:
-        if now.since(self._set_ns) >= CLOCK_EVERY_S:
+        due = self._set_ns is None or now.since(self._set_ns) >= CLOCK_EVERY_S
+        if due and now.sure:
             self._set_ns = now.steady_ns
             self.outbox.set_clock()
         if self._duty_every_s and now.since(self._duty_ns) >= self._duty_every_s:
