@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pms_edge.line import Line
+from pms_edge.encoding import Encoding, encode
+from pms_edge.line import Line, uncertain
 
 MAX_BATCH_SAMPLES = 5000
 
@@ -25,26 +26,33 @@ def batch_of(lane: str, lines: list[Line]) -> Batch:
     return Batch(lane, body, sum(line.samples for line in lines), min(instants), max(instants))
 
 
-def payload(batch: Batch, *, gateway: str, epoch: str, seq: int, base: int) -> bytes:
+def payload(
+    batch: Batch, *, gateway: str, epoch: str, seq: int, base: int, encoding: Encoding = "none"
+) -> bytes:
     """Wire v1 message: header line, then the lines. `base` is the lowest seq not yet acked."""
-    head = f"#pms1 gw={gateway} epoch={epoch} seq={seq}"
-    return f"{head} n={batch.samples} base={base}\n".encode() + batch.body
+    head = f"#pms1 gw={gateway} epoch={epoch} seq={seq} n={batch.samples} base={base}"
+    if encoding != "none":
+        head += f" encoding={encoding}"
+    return f"{head}\n".encode() + encode(batch.body, encoding)
 
 
 class Batcher:
     """Gathers lines until the next flush; events are handed on at once. Any thread may add.
 
     An event takes the data gathered so far along: the engine judges it among the other values of
-    its instant, which stand in the data.
+    its instant, which stand in the data. While `uncertain_time`, no sample counts as good.
     """
 
     def __init__(self, keep: Callable[[Batch], None]) -> None:
         self._keep = keep
+        self.uncertain_time = False
         self._lock = threading.Lock()
         self._lines: list[Line] = []
         self._samples = 0
 
     def add(self, line: Line) -> None:
+        if self.uncertain_time:
+            line = uncertain(line)
         with self._lock:
             self._lines.append(line)
             self._samples += line.samples
@@ -54,7 +62,7 @@ class Batcher:
 
     def add_event(self, line: Line) -> None:
         self.flush()
-        self._keep(batch_of("event", [line]))
+        self._keep(batch_of("event", [uncertain(line) if self.uncertain_time else line]))
 
     def flush(self) -> None:
         with self._lock:

@@ -16,50 +16,26 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from pms_edge.batch import payload
 from pms_edge.counters import Counters
+from pms_edge.cursor import RESEND_S, Cursor
 from pms_edge.gateway_file import Uplink as UplinkSettings
 from pms_edge.logs import kv
 from pms_edge.spool import Spool
 from pms_edge.spool_file import LANES
+from pms_edge.tls import tls_context
 
 log = logging.getLogger(__name__)
 
-RESEND_S = 5.0
 IDLE_S = 10.0
 KEEPALIVE_S = 15
 CONNECT_S = 5.0
 BACKOFF_S = (0.4, 60.0)
 STEADY_S = 10.0  # a connection that lasted this long resets the back-off
 
+UNHEARD_RESENDS = 3
 REPLIES = 64  # kept while the connection is away; the oldest goes first
 
 Report = Callable[[], Mapping[str, Any]]
 Take = Callable[[bytes], None]  # called on the client's thread: must not block
-
-
-class Cursor:
-    """Go-back-N position of one lane: what to send next, and when to start over from the base."""
-
-    def __init__(self, window: int) -> None:
-        self._window = window
-        self.next = 0
-        self._base = 0
-        self._progress_at = 0.0
-
-    def due(self, base: int, last: int, now: float) -> tuple[int, int]:
-        """Half-open range of sequence numbers to send now; a start below the old `next` is a resend."""
-        idle = self.next <= base
-        if base != self._base or idle:
-            self._base, self._progress_at = base, now
-        self.next = max(self.next, base)
-        if self.next > base and now - self._progress_at >= RESEND_S:
-            self.next, self._progress_at = base, now
-        return self.next, min(last + 1, base + self._window)
-
-    def restart(self) -> None:
-        self.next = 0
-
-    def waits_for_ack(self) -> bool:
-        return self.next > self._base
 
 
 class Session:
@@ -93,8 +69,7 @@ class Session:
             self.client.username_pw_set(settings.username, settings.password)
         if settings.tls:
             tls = settings.tls
-            cert, key = (str(p) if p else None for p in (tls.cert, tls.key))
-            self.client.tls_set(ca_certs=str(tls.ca), certfile=cert, keyfile=key)
+            self.client.tls_set_context(tls_context(tls.ca, tls.cert, tls.key))
         self.client.on_connect = self._on_connect
         self.client.on_disconnect = self._on_disconnect
         self.client.on_message = self._on_message
@@ -132,6 +107,10 @@ class Session:
     def _on_subscribe(self, _c: Any, _u: Any, _mid: int, reasons: list[Any], _p: Any) -> None:
         if not any(reason.is_failure for reason in reasons):
             self.subscribed.set()
+            return
+        self.refusal = "broker refused a subscription"
+        self.lost.set()
+        self._wake.set()
 
     def _on_disconnect(self, *_: Any) -> None:
         self.lost.set()
@@ -164,8 +143,10 @@ class Uplink:
         health_every_s: float,
         counters: Counters,
         commands: Mapping[str, Take] | None = None,
+        resend_s: float = RESEND_S,
     ) -> None:
         """`commands`: what to call with the payload of a topic such as `cmd/write`."""
+        self._resend_s = resend_s
         self._commands = commands or {}
         self._replies: deque[tuple[str, str]] = deque(maxlen=REPLIES)
         self._retained: dict[str, str] = {}
@@ -173,17 +154,23 @@ class Uplink:
         self._settings, self._spool, self._counters = settings, spool, counters
         self._gateway, self._root = gateway, f"pms/v1/{site}/{gateway}"
         self._birth, self._health, self._health_every_s = birth, health, health_every_s
-        self._cursors = {lane: Cursor(window) for lane in LANES}
+        self._cursors = {lane: Cursor(window, resend_s) for lane in LANES}
         self._epoch = ""
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._born_anew = threading.Event()
         self.connected = threading.Event()
-        self._failing = False
+        self._failing = self._unheard = False
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
         spool.on_change = self._wake.set
 
     def start(self) -> None:
         self._thread.start()
+
+    def say_birth(self) -> None:
+        """The birth has changed: publish it anew. Any thread."""
+        self._born_anew.set()
+        self._wake.set()
 
     def stop(self, timeout_s: float = 1.0) -> None:
         self._stopping.set()
@@ -256,9 +243,11 @@ class Uplink:
                 health_at = time.monotonic() + self._health_every_s
                 session.publish("health", _json(self._health()), qos=0)
             waiting = any(cursor.waits_for_ack() for cursor in self._cursors.values())
-            self._wake.wait(min(health_at - time.monotonic(), RESEND_S / 5 if waiting else IDLE_S))
+            self._wake.wait(
+                min(health_at - time.monotonic(), self._resend_s / 5 if waiting else IDLE_S)
+            )
         if session.lost.is_set() and not self._stopping.is_set():
-            self._failed(ConnectionError("connection to the broker lost"))
+            self._failed(ConnectionError(session.refusal or "connection to the broker lost"))
 
     def _take_acks(self, session: Session) -> None:
         while not session.acks.empty():
@@ -275,8 +264,9 @@ class Uplink:
             session.rebirth.set()
             for cursor in self._cursors.values():
                 cursor.restart()
-        if session.rebirth.is_set():
+        if session.rebirth.is_set() or self._born_anew.is_set():
             session.rebirth.clear()
+            self._born_anew.clear()
             last = {lane: self._spool.span(lane).last for lane in LANES}
             birth = {**self._birth(), "epoch": self._epoch, "last_seq": last}
             session.publish("birth", _json(birth), retain=True)
@@ -285,17 +275,32 @@ class Uplink:
         for lane in reversed(LANES):  # events first
             cursor, span = self._cursors[lane], self._spool.span(lane)
             before = cursor.next
-            first, end = cursor.due(span.base, span.last, time.monotonic())
+            first, end = cursor.due(span, time.monotonic())
             if first < before:
                 self._counters.add("resends")
             rows = self._spool.read(lane, first, end) if first < end else []
-            for seq, batch in rows:
-                base = min(span.base, seq)
+            for seq, batch, _ in rows:
                 message = payload(
-                    batch, gateway=self._gateway, epoch=self._epoch, seq=seq, base=base
+                    batch,
+                    gateway=self._gateway,
+                    epoch=self._epoch,
+                    seq=seq,
+                    base=min(span.base, seq),
+                    encoding=self._settings.encoding,
                 )
                 session.publish(lane, message)
                 cursor.next = seq + 1
+        self._say_unheard()
+
+    def _say_unheard(self) -> None:
+        """Connected, but nothing is acked: the engine is away, or the broker's ACL drops what we say."""
+        resends = [cursor.resends for cursor in self._cursors.values()]
+        if max(resends) >= UNHEARD_RESENDS and not self._unheard:
+            self._unheard = True
+            log.warning("nothing is acknowledged: engine away, or not allowed by the broker")
+        elif self._unheard and not any(resends):
+            self._unheard = False
+            log.info("acknowledged again")
 
     def _failed(self, error: Exception) -> None:
         self._counters.add("uplink_failures")

@@ -1,13 +1,17 @@
 """Spool and uplink against a real broker and an engine that keeps the rules of wire v1."""
 
+import gzip
 import json
 
 import pytest
+import zstandard
 from pms_edge.batch import Batch
 from pms_edge.counters import Counters
+from pms_edge.cursor import RESEND_S, Cursor
 from pms_edge.gateway_file import Uplink as UplinkSettings
+from pms_edge.lane import Span
 from pms_edge.spool import Spool
-from pms_edge.uplink import RESEND_S, Cursor, Uplink, parse_ack
+from pms_edge.uplink import Uplink, parse_ack
 from tiny_engine import HEADER, Engine, eventually
 
 ROOT = "pms/v1/riverside/gw-01"
@@ -19,13 +23,15 @@ def batch(i: int, *, lane: str = "data", size: int = 60) -> Batch:
 
 
 class Gateway:
-    def __init__(self, folder, port: int, *, window: int = 64, max_bytes: int = 1_000_000) -> None:
+    def __init__(
+        self, folder, port: int, *, window=64, max_bytes=1_000_000, resend_s=RESEND_S, **more
+    ) -> None:
         self.counters = Counters()
         self.spool = Spool(
             folder / "spool.db", max_bytes=max_bytes, sync="normal", counters=self.counters
         )
         self.uplink = Uplink(
-            UplinkSettings(host="127.0.0.1", port=port),
+            UplinkSettings(**{"host": "127.0.0.1", "port": port, **more}),
             self.spool,
             gateway="gw-01",
             site="riverside",
@@ -34,6 +40,7 @@ class Gateway:
             health=lambda: {"counters": self.counters.all()},
             health_every_s=1.0,
             counters=self.counters,
+            resend_s=resend_s,
         )
 
     def keep(self, *batches: Batch) -> None:
@@ -111,18 +118,36 @@ def test_an_ack_of_another_epoch_or_a_malformed_one_frees_nothing(gateway_link, 
     eventually(lambda: link.spool.stats().rows == 0)
 
 
-def test_evicted_batches_show_as_a_jump_of_base(gateway_link, engine):
-    engine.acking = True
-    link = gateway_link(max_bytes=10_000)
+def test_evicted_batches_show_as_a_gap_record_at_the_base(gateway_link, engine):
+    link = gateway_link(max_bytes=30_000)
     for i in range(1, 31):
-        link.keep(batch(i, size=1_000))
+        link.keep(batch(i, size=1_500))
         eventually(lambda i=i: link.spool.span("data").last == i)
     base = link.spool.span("data").base
-    assert base > 15
+    assert base > 5
     link.uplink.start()
     engine.wait(lambda: engine.committed(link.spool.epoch, "data")[-1:] == [30])
     assert engine.gaps == [("data", 0, base)]
     assert engine.committed(link.spool.epoch, "data") == list(range(base, 31))
+    head = f"#pms1 gw=gw-01 epoch={link.spool.epoch} seq={base} n=0 base={base}\n"
+    record = f"#gap lane=data from=1 to={base} n={base} t0=1 t1={base} cause=evicted\n"
+    assert engine.messages[0] == ("data", (head + record).encode())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expand"),
+    [("gzip", gzip.decompress), ("zstd", lambda x: zstandard.ZstdDecompressor().decompress(x))],
+)
+def test_bodies_are_compressed_when_asked_for(gateway_link, engine, encoding, expand):
+    engine.acking = False
+    link = gateway_link(encoding=encoding)
+    link.keep(batch(1, size=3_000))
+    link.uplink.start()
+    engine.wait(lambda: engine.messages)
+    head, _, body = engine.messages[0][1].partition(b"\n")
+    epoch = link.spool.epoch
+    assert head.decode() == f"#pms1 gw=gw-01 epoch={epoch} seq=1 n=1 base=1 encoding={encoding}"
+    assert expand(body) == batch(1, size=3_000).body and len(body) < 300
 
 
 def test_a_rebirth_command_is_answered_with_a_birth(gateway_link, engine):
@@ -164,19 +189,45 @@ def test_a_late_engine_gets_everything_from_the_base(gateway_link, broker):
 
 def test_a_cursor_starts_over_from_the_base_only_without_progress():
     cursor = Cursor(4)
-    assert cursor.due(1, 9, 0.0) == (1, 5)
+    assert cursor.due(Span(1, 9, 0), 0.0) == (1, 5)
     cursor.next = 5
-    assert cursor.due(1, 9, RESEND_S - 0.1) == (5, 5)
-    assert cursor.due(3, 9, RESEND_S - 0.1) == (5, 7), "an ack is progress"
+    assert cursor.due(Span(1, 9, 0), RESEND_S - 0.1) == (5, 5)
+    assert cursor.due(Span(3, 9, 2), RESEND_S - 0.1) == (5, 7), "an ack is progress"
     cursor.next = 7
-    assert cursor.due(3, 9, 2 * RESEND_S - 0.2) == (7, 7)
-    assert cursor.due(3, 9, 2 * RESEND_S) == (3, 7)
+    assert cursor.due(Span(3, 9, 2), 2 * RESEND_S - 0.2) == (7, 7)
+    assert cursor.due(Span(3, 9, 2), 2 * RESEND_S) == (3, 7)
     cursor.next = 7
-    assert cursor.due(10, 9, 3 * RESEND_S) == (10, 10)
+    assert cursor.due(Span(10, 9, 9), 3 * RESEND_S) == (10, 10)
     assert not cursor.waits_for_ack()
-    assert cursor.due(10, 10, 9 * RESEND_S) == (10, 11), "waiting for work is no lack of progress"
+    assert cursor.due(Span(10, 10, 9), 9 * RESEND_S) == (10, 11), (
+        "waiting for work is no lack of progress"
+    )
+
+
+def test_evictions_are_no_progress():
+    """Else an engine that returns to a full spool would wait for its first batch for ever."""
+    cursor = Cursor(4)
+    for second in range(int(RESEND_S) + 1):
+        first, end = cursor.due(Span(1 + second, 9 + second, 0), float(second))
+        cursor.next = end
+    assert (first, end) == (1 + second, 5 + second)
+    assert cursor.resends == 1
 
 
 @pytest.mark.parametrize("seq", [True, -1, 1.5, None])
 def test_a_seq_that_is_no_number_is_no_ack(seq):
     assert parse_ack(json.dumps({"epoch": "00000000", "seq": seq}).encode()) is None
+
+
+def test_silence_of_the_engine_is_said_once_and_its_return_too(gateway_link, engine, caplog):
+    caplog.set_level("INFO", "pms_edge.uplink")
+    engine.acking = False
+    link = gateway_link(resend_s=0.3)
+    link.keep(batch(1), batch(2))
+    link.uplink.start()
+    eventually(lambda: link.counters.get("resends") >= 6)
+    engine.acking = True
+    eventually(lambda: "acknowledged again" in caplog.messages)
+    unheard = "nothing is acknowledged: engine away, or not allowed by the broker"
+    assert caplog.messages.count(unheard) == 1
+    assert link.spool.stats().rows == 0

@@ -10,7 +10,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-HEADER = re.compile(rb"#pms1 gw=(\S+) epoch=([0-9a-f]{8}) seq=(\d+) n=(\d+) base=(\d+)\n")
+HEADER = re.compile(rb"#pms1 gw=(\S+) epoch=([0-9a-f]{8}) seq=(\d+) n=(\d+) base=(\d+)(?: encoding=\w+)?\n")
 
 
 class Engine:
