@@ -7,19 +7,17 @@ import tty
 
 
 class PtyPair:
-    """`ours` and `theirs` are paths; `unplug` takes the adapter away from `ours`."""
+    """`ours` and `theirs` are paths. Closing it is what pulling out an adapter is."""
 
     def __init__(self) -> None:
         self._masters, self._slaves = zip(*(os.openpty() for _ in range(2)), strict=True)
         for slave in self._slaves:
             tty.setraw(slave)
         self.ours, self.theirs = map(os.ttyname, self._slaves)
+        self.theirs_fd = self._slaves[1]
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-
-    def unplug(self) -> None:
-        self.close()
 
     def close(self) -> None:
         if self._thread.is_alive():
