@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pms_edge.check import check_file
 from pms_edge.clock import clock_from
+from pms_edge.doctor import command as doctor
 from pms_edge.located import ConfigError
 from pms_edge.logs import log_to_stderr
 
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "check":
         return _check(options.files)
+    if options.command == "doctor":
+        return doctor.run(options)
     return _run(options.gateway, options.ready_file, options.log_level)
 
 
@@ -38,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     check = commands.add_parser("check", help="name every mistake in files 检查配置")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE.yaml")
+    doctor.add_to(commands.add_parser("doctor", help="look at a device, a bus, a gateway 诊断"))
     return parser
 
 
