@@ -65,6 +65,11 @@ def key(bits: int) -> bytes:
     return b"\x18\1" + bytes([bits, 1]) + stamp()
 
 
+def _read(kind: int) -> bytes:
+    """At rest."""
+    return device_state(NORMAL) if kind == 81 else system(NORMAL)
+
+
 class Answer:
     def __init__(self, wire: bytes) -> None:
         assert wire[:2] == b"@@" and wire[-2:] == b"##", wire.hex()
@@ -76,12 +81,15 @@ class Answer:
 class Device:
     """Answers what it is asked; `answers` are the confirmations and denials of what it sent."""
 
-    def __init__(self, port: int, *, udp: bool = False, source: str = ADDRESS) -> None:
+    def __init__(
+        self, port: int, *, udp: bool = False, source: str = ADDRESS, small_window: bool = False
+    ) -> None:
         kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
         self.socket = socket.socket(socket.AF_INET, kind)
+        if small_window:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         self.socket.connect(("127.0.0.1", port))
         self.source, self.commands, self._held = source, list[Answer](), b""
-        self.clock_set_to = b""
 
     def send(self, wire: bytes) -> None:
         self.socket.sendall(wire)
@@ -124,9 +132,8 @@ class Device:
 
     def _obey(self, got: Answer) -> None:
         self.commands.append(got)
-        if got.command == 1:
-            self.send(frame(serial=got.serial, command=3, source=self.source))
-            self.clock_set_to = got.data[2:] if got.data[0] == 90 else self.clock_set_to
+        answer, data = (3, b"") if got.command == 1 else (5, _read(got.data[0]))
+        self.send(frame(data, serial=got.serial, command=answer, source=self.source))
 
     def _next(self, deadline: float) -> Answer:
         while len(self._held) < 30 or len(self._held) < self._length():

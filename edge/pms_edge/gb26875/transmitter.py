@@ -169,6 +169,7 @@ class Transmitter:
         self._heard_ns = self._state_ns = now.steady_ns
         self._set_ns = None
         self.outbox.centre = frame.target
+        self._set_clock(now)
         self.outbox.read_state(self._map.systems)
         values = self.panel.values() | self._link_values(now)
         self._said = dict(values)
@@ -193,13 +194,17 @@ class Transmitter:
         return values
 
     def _due_commands(self, now: Now) -> None:
+        self._set_clock(now)
+        if self._duty_every_s and now.since(self._duty_ns) >= self._duty_every_s:
+            self._duty_ns = now.steady_ns
+            self.check_duty()
+
+    def _set_clock(self, now: Now) -> None:
+        """When the device came on line and once a day, but never from a clock that is unsure."""
         due = self._set_ns is None or now.since(self._set_ns) >= CLOCK_EVERY_S
         if due and now.sure:
             self._set_ns = now.steady_ns
             self.outbox.set_clock()
-        if self._duty_every_s and now.since(self._duty_ns) >= self._duty_every_s:
-            self._duty_ns = now.steady_ns
-            self.check_duty()
 
     def _duty_unanswered(self, now: Now) -> list[Emission]:
         if self._duty_sent_ns is None or now.since(self._duty_sent_ns) < DUTY_LIMIT_S:
