@@ -47,10 +47,6 @@ DeviceId = Annotated[
         description="a name without control characters, backslashes or a space at its end",
     ),
 ]
-# Source address of a transmission device (GB/T 26875.3): six bytes, highest first.
-DeviceAddress = Annotated[
-    str, Field(pattern=r"^[0-9a-fA-F]{12}$", description="an address of twelve hexadecimal digits")
-]
 Topic = Annotated[str, Field(pattern=r"^[^+#\x00]+$")]
 
 
@@ -176,5 +172,7 @@ class DeviceEntry(Strict):
     stale_after: Seconds | None = None
     ha_device: str | None = Field(None, min_length=1, max_length=256)
     site: TopicPart | None = None
-    address: DeviceAddress | None = None
+    address: str | None = Field(  # of a transmission device (GB/T 26875.3), highest byte first
+        None, pattern=r"^[0-9a-fA-F]{12}$", description="an address of twelve hexadecimal digits"
+    )
     duty_check_every: Seconds | None = None
