@@ -178,7 +178,8 @@ class _Folder:
                 self._problems.append(document.problem(("measurement",), f"must be {self._kind!r}"))
             for i, entry in enumerate(document.content.get("points") or []):
                 name = entry.get("name") if isinstance(entry, dict) else None
-                if name not in points:
+                nameplate = isinstance(entry, dict) and entry.get("type") == "string"
+                if name not in points and not nameplate:
                     what = f"no point {name!r} in points.yaml{did_you_mean(name, points)}"
                     self._problems.append(document.problem(("points", i, "name"), what))
 

@@ -11,6 +11,7 @@ KEY_POINTS = {
     "drainage_pump": ("pit_level", "inflow", "p1_run", "p2_run"),
     "fire_panel": ("normal", "fire", "fault", "disabled"),
     "water_pump": ("flow", "pressure", "temperature", "current"),
+    "power_meter": ("power", "v_l1", "i_l1", "energy_import"),
     "gateway": ("online", "spool_rows", "spool_age_s", "devices_bad"),
 }
 SHOWN = 4
