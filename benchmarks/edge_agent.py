@@ -185,7 +185,7 @@ def _ports(folder: Path) -> Iterator[tuple[int, int]]:
 
 
 def _ours(folder: Path, devices: int, connections: int, modbus: int, broker: int) -> list[str]:
-    points = [f"  - {{name: point_{i}, at: {2 * i}, type: f32}}" for i in range(POINTS)]
+    points = [f"  - {{name: point_{i}, at: {2 * i}, type: f32, range: [0, 200]}}" for i in range(POINTS)]
     profile = ["profile: bench.v1", "version: 1", "measurement: bench", "defaults: {class: fast}"]
     (folder / "bench.v1.yaml").write_text("\n".join([*profile, "points:", *points]))
     gateway = {

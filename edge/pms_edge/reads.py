@@ -1,6 +1,8 @@
 """The block reads of one job, cut where the device refuses."""
 
 from collections.abc import Sequence
+from copy import copy
+from functools import lru_cache
 
 from pms_edge.decode import Decoder
 from pms_edge.feed import DeviceFeed
@@ -10,13 +12,19 @@ from pms_edge.profiles import Point
 REPROBE_S = 600.0
 
 
+@lru_cache(1024)
+def _made(block: Block) -> Decoder:
+    return Decoder(block.points, start=block.start)
+
+
 class BlockRead:
     """One block with its precompiled decoder and line template; `rtt_s` is its last round trip."""
 
     def __init__(self, block: Block, feed: DeviceFeed, *, probe: bool = False) -> None:
         self.block, self.probe = block, probe
+        # One of its own, because it remembers the last values, of parts that are made once.
+        self.decoder = copy(_made(block))
         self.names = [point.name for point in block.points]
-        self.decoder = Decoder(block.points, start=block.start)
         self.template = feed.template(block.points)
         self.refused = False
         self.rtt_s: float | None = None

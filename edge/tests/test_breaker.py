@@ -1,6 +1,6 @@
 """What does not answer rests, and how long one waits for it."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.breaker import DEAD_IDLE, Breaker
 from pms_edge.timeouts import LONGEST_S, SHORTEST_S, Timeouts, quantile
@@ -43,6 +43,7 @@ def test_rests_double_to_a_minute_and_an_answer_forgets_them():
     assert breaker.allows(now + 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.8, 1.2), min_size=1, max_size=5))
 def test_rests_are_spread_by_a_fifth(jitters):
     drawn = iter(jitters)
@@ -53,6 +54,7 @@ def test_rests_are_spread_by_a_fifth(jitters):
         now += 1.21 * rest
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.01, 2.0)), min_size=1, max_size=100))
 def test_a_failing_unit_takes_a_quarter_of_the_time_of_its_neighbours_at_most(outcomes):
     breaker, now, lost = plain(shared=True), 0.0, 0.0

@@ -1,5 +1,5 @@
 from edge_rig import point
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.planner import Refusals, halves, plan
 from pms_edge.profiles import ReadLimits
@@ -18,6 +18,7 @@ POINTS = st.lists(
 LIMITS = st.builds(ReadLimits, st.integers(4, 125), st.integers(0, 30))
 
 
+@settings(deadline=None)
 @given(POINTS, LIMITS)
 def test_every_point_is_covered_once_and_no_block_is_too_long(points, limits):
     blocks = plan(points, limits)
@@ -29,6 +30,7 @@ def test_every_point_is_covered_once_and_no_block_is_too_long(points, limits):
             assert block.start <= p.address and p.end <= block.start + block.count
 
 
+@settings(deadline=None)
 @given(POINTS, LIMITS, st.integers(0, 400), st.integers(0, 50))
 def test_no_block_touches_a_forbidden_register(points, limits, first, length):
     forbidden = set(range(first, first + length + 1))
@@ -44,6 +46,7 @@ def test_small_holes_are_read_over_and_large_ones_not():
     assert [(block.start, block.count) for block in blocks] == [(0, 18), (35, 1)]
 
 
+@settings(deadline=None)
 @given(POINTS)
 def test_halving_ends_at_single_addresses_and_loses_no_point(points):
     todo, ends = plan(points, ReadLimits()), []
@@ -66,6 +69,7 @@ def test_bits_go_sixteen_to_a_word_and_two_thousand_at_most():
     assert len(plan(coils(*range(500), kind="discrete"), ReadLimits(125, 0))) == 1
 
 
+@settings(deadline=None)
 @given(POINTS, LIMITS, st.sets(st.integers(0, 400), max_size=10))
 def test_what_was_refused_is_never_joined_with_anything(points, limits, bad):
     known = Refusals(bad={("holding", at, at + 1) for at in bad})
@@ -76,6 +80,7 @@ def test_what_was_refused_is_never_joined_with_anything(points, limits, bad):
         assert not inside or len(block.points) == 1
 
 
+@settings(deadline=None)
 @given(POINTS, LIMITS, st.integers(1, 400))
 def test_no_block_goes_across_a_cut(points, limits, cut):
     for block in plan(points, limits, Refusals(cuts={("holding", cut)})):

@@ -3,7 +3,7 @@
 from collections import deque
 
 from edge_rig import PROFILE, point
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.batch import Batcher
 from pms_edge.config import Device
@@ -60,6 +60,7 @@ ADDRESSES = st.lists(st.integers(0, 120), min_size=1, max_size=40, unique=True)
 MISSING = st.sets(st.integers(0, 120), max_size=6)
 
 
+@settings(deadline=None)
 @given(ADDRESSES, MISSING)
 def test_all_that_exists_is_read_from_the_first_poll_on_and_in_the_end_nothing_is_refused(
     addresses, missing
@@ -72,6 +73,7 @@ def test_all_that_exists_is_read_from_the_first_poll_on_and_in_the_end_nothing_i
     assert refused == 0
 
 
+@settings(deadline=None)
 @given(ADDRESSES, MISSING)
 def test_a_neighbour_with_the_same_gaps_is_refused_once_for_each_block_and_address(
     addresses, missing

@@ -1,6 +1,6 @@
 """Who is due next."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.clock import NS
 from pms_edge.schedule import Schedule, Slot
@@ -8,6 +8,7 @@ from pms_edge.schedule import Schedule, Slot
 PERIODS = st.floats(0.05, 60)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), PERIODS, st.integers(0, 2**60), st.lists(st.integers(0, 10**11)))
 def test_slots_never_leave_their_grid_and_are_always_ahead(name, period, start, delays):
     slot, now = Slot(name, period), start
@@ -46,6 +47,7 @@ def test_of_what_is_due_the_earliest_deadline_goes_first():
     assert schedule.take(8 * NS) is None
 
 
+@settings(deadline=None)
 @given(st.lists(PERIODS, min_size=1, max_size=30), st.integers(0, 10**12))
 def test_what_is_taken_is_due_and_in_order_of_deadlines(periods, now):
     made = slots(*periods)
