@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,38 +29,48 @@ class Measured(NamedTuple):
     stopped: str = ""
 
 
-def report(gateway: Path, *, seconds: float, ask_agent: bool) -> Iterator[str]:
-    """The lines to print. Raises ConfigError for a mistake in the file, OSError without a broker."""
+def report(gateway: Path, *, seconds: float, ask_agent: bool, say: Callable[[str], None]) -> bool:
+    """Says line by line what it finds; False when a line could not be looked at.
+
+    Raises ConfigError for a mistake in the file, OSError when no agent can be asked.
+    """
     config = load_config(gateway)
     health = ask_health(config) if ask_agent else {}
     reads = {name: planned(config, name) for name, e in config.endpoints.items() if e.is_modbus}
-    yield f"网关 gateway {config.gateway}" + ("，来自代理 as its agent says" if ask_agent else "")
-    yield HEAD
-    for name, planned_reads in reads.items():
-        if planned_reads and ask_agent:
-            yield _told(name, planned_reads, health.get("endpoints", {}).get(name, {}))
-        elif planned_reads:
-            yield from _measured(name, config.endpoints[name], planned_reads, seconds)
+    say(f"网关 gateway {config.gateway}" + ("，来自代理 as its agent says" if ask_agent else ""))
+    say(HEAD)
+    seen = True
+    for name, its_reads in reads.items():
+        if its_reads and ask_agent:
+            say(_told(name, its_reads, health.get("endpoints", {}).get(name, {})))
+        elif its_reads:
+            seen &= _measure(name, config.endpoints[name], its_reads, seconds, say)
     rate = spool_bytes_per_s([read for each in reads.values() for read in each])
-    yield spool_line(config, rate, health.get("spool", {}).get("hours_left"))
+    say(spool_line(config, rate, health.get("spool", {}).get("hours_left")))
+    return seen
 
 
-def _measured(name: str, endpoint: Endpoint, reads: list[Planned], seconds: float) -> Iterator[str]:
+def _measure(
+    name: str, endpoint: Endpoint, reads: list[Planned], seconds: float, say: Callable[[str], None]
+) -> bool:
     found = asyncio.run(poll(endpoint, reads, seconds))
-    if found.stopped and not found.rtt_s:
-        yield f"{name:<16} {found.stopped}"
-        return
+    if found.stopped:
+        say(f"{name:<16} {found.stopped}")
+        return False
     trips = sorted(rtt for _, rtt in found.rtt_s)
-    mean: dict[int, float] = {}
-    for place in {place for place, _ in found.rtt_s}:
-        own = [rtt for at, rtt in found.rtt_s if at == place]
-        mean[place] = sum(own) / len(own)
-    load = utilisation(endpoint, reads, mean, endpoint.timeout or TIMEOUT_S)
+    load = utilisation(endpoint, reads, _means(found.rtt_s), endpoint.timeout or TIMEOUT_S)
     p50, p99 = (_quantile(trips, q) for q in (0.5, 0.99))
-    counts = (found.timeouts, found.other, found.refused)
-    yield _row(name, reads, load, p50, p99, counts)
+    say(_row(name, reads, load, p50, p99, (found.timeouts, found.other, found.refused)))
     if load > 1:
-        yield "  超负荷，读取会被跳过 · more than the line can do: polls will be skipped"
+        say("  超负荷，读取会被跳过 · more than the line can do: polls will be skipped")
+    return True
+
+
+def _means(rtt_s: list[tuple[int, float]]) -> dict[int, float]:
+    by_place: dict[int, list[float]] = {}
+    for place, rtt in rtt_s:
+        by_place.setdefault(place, []).append(rtt)
+    return {place: sum(own) / len(own) for place, own in by_place.items()}
 
 
 def _told(name: str, reads: list[Planned], said: Mapping[str, Any]) -> str:

@@ -127,11 +127,10 @@ def _bus(options: argparse.Namespace) -> int:
     from pms_edge.located import ConfigError
 
     try:
-        for line in report(options.gateway, seconds=options.seconds, ask_agent=options.agent):
-            print(line)
+        seen = report(options.gateway, seconds=options.seconds, ask_agent=options.agent, say=print)
     except (ConfigError, OSError) as error:
         return _fail(str(error))
-    return 0
+    return 0 if seen else 1
 
 
 def _fail(why: str) -> int:

@@ -14,7 +14,6 @@ from pms_edge.doctor.guess import (
 )
 
 QUADS_LEFT_OUT = "，仅可信的 only plausible ones (--all)"
-SURELY = 1.5  # so many times likelier than as it was asked for
 FIRST_NUMBER = {"coil": 0, "discrete": 1, "input": 3, "holding": 4}
 
 
@@ -74,10 +73,9 @@ def hints(start: int, wire: bytes, asked: int) -> Iterator[str]:
     found = series(wire, start)
     for one in found[:2]:
         yield f"f32 {one.order} @ {one.start}: {one.plausible}/{one.of} 可信 plausible"
-    placed = [one.score for one in found if (one.start - asked) % 2 == 0]
-    if found and (found[0].start - asked) % 2 and found[0].score > SURELY * max(placed, default=0):
-        yield "  似乎错位一个寄存器，厂家地址可能从 1 计：试 base: 1"
-        yield "  shifted by one register, it seems: the vendor may count from 1, try `base: 1`"
+    if found and (found[0].start - asked) % 2:
+        yield "  似乎错位一个寄存器：厂家地址若从 1 计，设 base: 1"
+        yield "  shifted by one register, it seems: if the vendor counts from 1, set `base: 1`"
     yield from RULE
 
 

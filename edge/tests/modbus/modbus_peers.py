@@ -54,11 +54,18 @@ def pymodbus_rtu_tcp() -> Iterator[Dial]:
 
 
 @contextmanager
-def pymodbus_rtu() -> Iterator[Dial]:
+def pymodbus_port() -> Iterator[str]:
+    """Path of a serial port at whose other end pymodbus serves."""
     cable = PtyPair()
     with _pymodbus(lambda: ModbusSerialServer(_device(), port=cable.theirs)):
-        yield lambda: rtu_over_serial(SerialSettings(cable.ours, baud=19200, parity="N"))
+        yield cable.ours
     cable.close()
+
+
+@contextmanager
+def pymodbus_rtu() -> Iterator[Dial]:
+    with pymodbus_port() as path:
+        yield lambda: rtu_over_serial(SerialSettings(path, baud=19200, parity="N"))
 
 
 @contextmanager
