@@ -38,7 +38,8 @@ from pms_edge.gb26875.panel import (
 )
 
 STALE_AFTER_S = 90.0
-AGE_EVERY_S, STATE_EVERY_S, CLOCK_EVERY_S = 10.0, 60.0, 86400.0
+# Rules with a hold time see a state only in its samples, so it is said again while it lasts.
+AGE_EVERY_S, STATE_EVERY_S, CLOCK_EVERY_S = 10.0, 10.0, 86400.0
 DUTY_LIMIT_S = 600.0  # the device stops asking its operator after 10 minutes
 REPEATS, REPEATS_S = 32, 60.0  # 6.5: at most three repetitions within 10 s each
 _EVENTS = frozenset(BUILT_IN) - {"heartbeat_age", "utd_clock_offset_s"}
