@@ -187,6 +187,9 @@ class Plant:
                 topic = served[machine.id]["mqtt"]["topic"]
                 device |= {"endpoint": "field", "topic": topic, "values": "v"}
             devices.append(device)
+        self.start_gateway(endpoints, devices)
+
+    def start_gateway(self, endpoints: dict[str, Any], devices: list[dict[str, Any]]) -> None:
         gateway = self._write(
             "gateway.yaml",
             {
