@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pms_edge.config import load_config
-from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoder
+from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoder, Raw
 from pms_edge.gb26875.profile import load_any_profile
 from pms_edge.located import ConfigError, Document, Mistake
+from pms_edge.mqtt_in.reading import trials
 from pms_edge.profiles import Golden, Profile
 
 
@@ -37,6 +38,10 @@ def check_goldens(profile: Profile) -> list[Mistake]:
             wrong = _difference(profile, golden, name, expected)
             if wrong:
                 document.add(("tests", golden.index, "expect", name), wrong)
+    for message, test, name, expected, found in trials(profile.messages):
+        wrong = found if isinstance(found, str) else _wrong(found.value, found.quality, expected)
+        if wrong:
+            document.add(("mqtt", message, "tests", test, "expect", name), wrong)
     return document.mistakes
 
 
@@ -50,7 +55,10 @@ def _difference(profile: Profile, golden: Golden, name: str, expected: Any) -> s
     if point.type == "string":
         return _text_difference(decoded.extra.texts[name] if decoded.extra else None, expected)
     value = decoded.values[0]
-    quality = decoded.qualities[0] if decoded.qualities else GOOD
+    return _wrong(value, decoded.qualities[0] if decoded.qualities else GOOD, expected)
+
+
+def _wrong(value: Raw, quality: int, expected: Any) -> str:
     found = {GOOD: f"{value!r}", UNCERTAIN: f"uncertain ({value!r})", BAD: "bad"}[quality]
     if expected in ("bad", None):
         same = quality == BAD

@@ -6,7 +6,7 @@ from typing import Any
 
 from pms_edge.counters import Counters
 from pms_edge.logs import kv
-from pms_edge.mqtt_in.device import Cell, Found, Kind, MappedDevice, cell_of
+from pms_edge.mqtt_in.device import Kind, MappedDevice
 from pms_edge.mqtt_in.discovery import (
     Availability,
     Entity,
@@ -18,6 +18,7 @@ from pms_edge.mqtt_in.filters import matches
 from pms_edge.mqtt_in.mapping import PointInMessage
 from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json
 from pms_edge.mqtt_in.paths import ABSENT
+from pms_edge.mqtt_in.reading import Cell, Found, cell_of
 
 log = logging.getLogger(__name__)
 

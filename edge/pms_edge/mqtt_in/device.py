@@ -1,53 +1,22 @@
 """Devices whose profile maps their messages to points."""
 
-import math
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from pms_edge.counters import Counters
-from pms_edge.decode import BAD, GOOD, NAN, UNCERTAIN, Convert, Raw, conversion
+from pms_edge.decode import BAD, GOOD, UNCERTAIN, Raw
 from pms_edge.feed import DeviceFeed
 from pms_edge.mqtt_in.filters import matches
-from pms_edge.mqtt_in.mapping import MessageMap, PointInMessage
-from pms_edge.mqtt_in.meokon import decode
-from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json, parse_text
-from pms_edge.mqtt_in.paths import ABSENT, Path, parse_path, pick
+from pms_edge.mqtt_in.mapping import MessageMap
+from pms_edge.mqtt_in.messages import MalformedError, Message
+from pms_edge.mqtt_in.paths import parse_path, pick
+from pms_edge.mqtt_in.reading import Found, cell_of, read_message
 from pms_edge.mqtt_in.sending import Elapsed, Reading, Sending
 from pms_edge.mqtt_in.stamps import DeviceClock, Stamp, instant_ns, is_plausible
-from pms_edge.mqtt_in.values import Read, reader
-from pms_edge.points import Point
 
 HISTORY = "pressure_kpa"
 _SERIAL = re.compile(r"[A-Z]{4}\d{8}", re.ASCII)  # of a MEOKON terminal
-
-
-class Cell(NamedTuple):
-    """One point of one kind of message, ready to be read."""
-
-    point: Point
-    path: Path
-    read: Read
-    convert: Convert
-    misread: str  # what is counted when it cannot be read
-
-    def reading(self, value: Any) -> Reading:
-        number = self.read(value)
-        return Reading(self.point, *(self.convert(number) if math.isfinite(number) else (NAN, BAD)))
-
-
-class Found(NamedTuple):
-    """A value that a message holds for a point."""
-
-    cell: Cell
-    value: Any
-
-
-def cell_of(entry: PointInMessage) -> Cell:
-    point = entry.point()
-    misread = "not_a_number" if entry.type == "number" else "unknown_word"
-    read = reader(entry.type, entry.words())
-    return Cell(point, entry.where(), read, conversion(point), misread)
 
 
 class Kind:
@@ -100,10 +69,21 @@ class MappedDevice:
         routes = [(f, kind) for f, kind in self._routes if matches(f, message.topic)]
         for topic_filter, kind in routes:
             try:
-                _TAKE[kind.map.format](self, topic_filter, kind, message)
+                self._take(topic_filter, kind, message)
             except MalformedError as error:
                 self.sending.wrong(topic_filter, error.kind, error.detail)
         return bool(routes)
+
+    def _take(self, place: str, kind: Kind, message: Message) -> None:
+        held = read_message(kind.map.format, kind.cells, message.body)
+        levels = [level for level in message.topic.split("/") if _SERIAL.fullmatch(level)]
+        if held.serial and levels and held.serial not in levels:
+            raise MalformedError("meokon_other_device", held.serial)
+        self._send_history(place, kind, held.records, message)
+        for name in held.missing:
+            self.sending.wrong(place, "meokon_not_in_frame", name)
+        if held.found:
+            self.deliver(place, kind, held.found, message, held.content)
 
     def deliver(
         self, place: str, kind: Kind, found: Sequence[Found], message: Message, content: Any
@@ -144,34 +124,6 @@ class MappedDevice:
             self.sending.wrong(place, found.cell.misread, what)
         return reading._replace(quality=min(reading.quality, best))
 
-    def take_json(self, place: str, kind: Kind, message: Message) -> None:
-        content = parse_json(message.body)
-        values = [(cell, pick(content, cell.path)) for cell in kind.cells]
-        found = [Found(cell, value) for cell, value in values if value is not ABSENT]
-        if not found:
-            raise MalformedError("no_values")
-        self.deliver(place, kind, found, message, content)
-
-    def take_plain(self, place: str, kind: Kind, message: Message) -> None:
-        found = Found(kind.cells[0], parse_text(message.body))
-        self.deliver(place, kind, [found], message, None)
-
-    def take_meokon(self, place: str, kind: Kind, message: Message) -> None:
-        frame = decode(message.body)
-        levels = [level for level in message.topic.split("/") if _SERIAL.fullmatch(level)]
-        if levels and frame.id not in levels:
-            raise MalformedError("meokon_other_device", frame.id)
-        self._send_history(place, kind, frame.records, message)
-        found: list[Found] = []
-        for cell in kind.cells:
-            value = pick(frame.values, cell.path)
-            if value is ABSENT:
-                self.sending.wrong(place, "meokon_not_in_frame", cell.point.name)
-            else:
-                found.append(Found(cell, value))
-        if found:
-            self.deliver(place, kind, found, message, None)
-
     def _send_history(
         self, place: str, kind: Kind, records: Sequence[tuple[int, Raw]], message: Message
     ) -> None:
@@ -187,11 +139,3 @@ class MappedDevice:
         for at_ns, value in records:
             if kind.clock.stamp(at_ns, [cell.point.name], now_ns=message.at_ns):
                 self.sending.send([cell.reading(value)], at_ns, heard_ns=at_ns)
-
-
-Take = Callable[[MappedDevice, str, Kind, Message], None]
-_TAKE: dict[str, Take] = {
-    "json": MappedDevice.take_json,
-    "plain": MappedDevice.take_plain,
-    "meokon": MappedDevice.take_meokon,
-}

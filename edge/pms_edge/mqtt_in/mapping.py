@@ -94,6 +94,13 @@ class PointInMessage(Strict):
         return parse_path(self.path or "")
 
 
+class MessageTest(Strict):
+    """A message as it was seen, and what its points must read."""
+
+    payload: str = Field(max_length=10_000)
+    expect: dict[str, int | float | str | None] = Field(min_length=1)
+
+
 class MessageMap(Strict):
     """One kind of message: its topic, its format and the points in it."""
 
@@ -102,6 +109,7 @@ class MessageMap(Strict):
     time: DeviceTime | None = None
     expire: Seconds | None = None
     points: list[PointInMessage] = Field(min_length=1)
+    tests: tuple[MessageTest, ...] = ()
 
     @model_validator(mode="after")
     def check_topic(self) -> "MessageMap":
@@ -122,6 +130,15 @@ class MessageMap(Strict):
             raise ValueError(f"`time` is not for format {self.format}")
         for point in self.points:
             _check_place(self.format, point)
+        return self
+
+    @model_validator(mode="after")
+    def check_tests(self) -> "MessageMap":
+        names = [point.name for point in self.points]
+        if self.tests and self.format == "homeassistant":
+            raise ValueError("`tests` are messages, and entities bring their own formats")
+        for name in {name for test in self.tests for name in test.expect} - set(names):
+            raise ValueError(f"no point is named {name!r}{suggest(name, names)}")
         return self
 
     def topic_filter(self, *, topic: str, device: str) -> str:

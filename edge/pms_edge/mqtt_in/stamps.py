@@ -28,7 +28,7 @@ def instant_ns(value: Any, unit: TimeUnit) -> int | None:
         return None
     # In two parts: a float of 1.7e18 is exact to 256 ns only.
     at_ns = int(value) * _FACTORS[unit] + round((value % 1) * _FACTORS[unit])
-    return at_ns if at_ns < 1 << 63 else None
+    return at_ns if 0 < at_ns < 1 << 63 else None
 
 
 def is_plausible(at_ns: int, *, now_ns: int) -> bool:
