@@ -93,13 +93,13 @@ class Generations:
     def try_next(self, place: Path, id: str, issued_ns: int) -> None:
         """From the next start on, `place` is on trial."""
         report = {"id": id, "status": "trial"}
-        active = self.state.active
+        proven = self.state.previous if self.state.trial else self.state.active
         self._save(
             id=id,
             issued_ns=issued_ns,
             reported=report,
             active=place.name,
-            previous=active,
+            previous=proven,
             trial="pending",
         )
 

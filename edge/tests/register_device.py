@@ -14,7 +14,8 @@ Answer = Callable[[int, int], ExcCodes | float | None]
 class ModbusDevice:
     """`units` maps a unit to its runs of holding registers {start: [values]}.
 
-    `answer(unit, address)` may return an exception code, or seconds to wait before answering.
+    `answer(unit, address)` may return an exception code, or seconds to wait before answering;
+    `on_write` says the same of writes, and may return -1.0: answered as if done, but not done.
     """
 
     def __init__(
@@ -22,6 +23,8 @@ class ModbusDevice:
     ) -> None:
         self.units, self.answer, self.port = units, answer, port
         self.requests: list[tuple[int, int, int]] = []
+        self.on_write: Answer | None = None
+        self.writes: list[tuple[int, int, list[int]]] = []
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop = asyncio.Event()
@@ -52,12 +55,29 @@ class ModbusDevice:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
+    def _take(self, unit: int, address: int, new: list[int]) -> ExcCodes | float | None:
+        self.writes.append((unit, address, list(new)))
+        said = self.on_write(unit, address) if self.on_write else None
+        if said is None or (isinstance(said, float) and said >= 0):
+            for first, values in self.units[unit].items():
+                for offset, value in enumerate(new):
+                    if 0 <= address + offset - first < len(values):
+                        values[address + offset - first] = int(value)
+        return None if said == -1.0 else said
+
     def _device(self, unit: int) -> SimDevice:
         async def action(
-            function: int, start: int, address: int, count: int, now: list[int], _set: object
+            function: int,
+            start: int,
+            address: int,
+            count: int,
+            now: list[int],
+            new: list[int] | None,
         ) -> ExcCodes | None:
             self.requests.append((unit, address, count))
             said = self.answer(unit, address) if self.answer else None
+            if new is not None:
+                said = self._take(unit, address, new)
             if isinstance(said, float):
                 await asyncio.sleep(said)
                 said = None
