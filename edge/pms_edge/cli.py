@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from pms_edge.check import check_file
 from pms_edge.clock import clock_from
 from pms_edge.doctor import command as doctor
+from pms_edge.import_points import command as import_points
 from pms_edge.located import ConfigError
 from pms_edge.logs import log_to_stderr
+from pms_edge.profile_list import list_profiles
 
 if TYPE_CHECKING:
     from pms_edge.agent import Agent
@@ -26,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "check":
         return _check(options.files)
+    if options.command == "profiles":
+        return list_profiles(options.folders)
+    if options.command == "import-points":
+        return import_points.run(options)
     if options.command == "doctor":
         return doctor.run(options)
     return _run(options.gateway, options.ready_file, options.log_level)
@@ -41,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     check = commands.add_parser("check", help="name every mistake in files 检查配置")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE.yaml")
+    profiles = commands.add_parser("profiles", help="list profiles and how sure each is 列出点表")
+    profiles.add_argument("folders", type=Path, nargs="*", metavar="FOLDER")
+    import_points.add_to(
+        commands.add_parser("import-points", help="a profile from a vendor's table 导入厂家点表")
+    )
     doctor.add_to(commands.add_parser("doctor", help="look at a device, a bus, a gateway 诊断"))
     return parser
 

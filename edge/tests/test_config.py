@@ -7,7 +7,8 @@ from edge_rig import PROFILE
 from pms_edge.check import check_file
 from pms_edge.config import load_config
 from pms_edge.gateway_file import Address
-from pms_edge.located import ConfigError
+from pms_edge.gb26875.profile import load_any_profile
+from pms_edge.located import ConfigError, Document
 from pms_edge.profiles import profile_files, shipped_profiles
 
 HERE = Path(__file__).parent
@@ -101,3 +102,19 @@ def test_check_prints_the_mistakes_and_exits_1():
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
     assert f"{file}:10: devices[0].endpoint: no endpoint is named 'pcl'" in done.stdout
+
+
+@pytest.mark.parametrize("file", profile_files([shipped_profiles()]), ids=lambda file: file.stem)
+def test_shipped_profiles_say_how_sure_their_source_is(file):
+    profile = load_any_profile(Document(file))
+    assert profile and profile.confidence and profile.source
+    assert profile.goldens or profile.panel or not profile.points
+
+
+def test_profiles_lists_every_map_with_its_kind_and_source():
+    command = [sys.executable, "-m", "pms_edge", "profiles", str(PROFILE.parents[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert lines["test_lift.v1"].split()[1:3] == ["elevator", "-:"]
+    assert "power_meter    transcribed (1 of 13 from_memory): spjakob" in lines["eastron_sdm630.v1"]

@@ -11,7 +11,7 @@ from pms_edge.gb26875.mapping import AnalogKey, AnalogPoint, PanelMap
 from pms_edge.gb26875.objects import ANALOG_STEP, System
 from pms_edge.gb26875.panel import BUILT_IN
 from pms_edge.located import Document
-from pms_edge.points import Bounds, Name
+from pms_edge.points import Bounds, Confidence, Name
 from pms_edge.profiles import Profile, ProfileId, ReadLimits, load_profile
 
 SECTION = "gb26875"
@@ -43,6 +43,7 @@ class _Head(Strict):
     version: int = Field(ge=1)
     measurement: Name
     source: str = ""
+    confidence: Confidence | None = None
     gb26875: Any
     writes: list[Any] = Field(
         [], max_length=0, description="supported: fire panels are only read, leave `writes` empty"
@@ -65,7 +66,8 @@ def _load_panel(document: Document) -> Profile | None:
     systems = tuple(System(s.type, s.address) for s in section.systems)
     identity = (head.profile, head.version, head.measurement)
     panel = PanelMap(systems, analogs)
-    return Profile(*identity, (), ReadLimits(), (), document.file, panel=panel)
+    sureness = (head.confidence, head.source)
+    return Profile(*identity, (), ReadLimits(), (), document.file, *sureness, panel=panel)
 
 
 def _analogs(document: Document, entries: Sequence[Any]) -> dict[AnalogKey, AnalogPoint]:

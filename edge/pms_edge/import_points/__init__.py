@@ -1,0 +1,1 @@
+"""A register map out of a vendor's point table."""
