@@ -36,7 +36,8 @@ class Clock:
 
     def steady_ns(self) -> int:
         """As `now_ns` when the agent started, but never moved: for schedules."""
-        return self.now_ns() - self._anchor_ns + self._start_ns
+        elapsed = self._counter() - self._counter_ns
+        return self._start_ns + (elapsed if self.factor == 1.0 else int(elapsed * self.factor))
 
     def move(self, by_ns: int) -> None:
         self._anchor_ns += by_ns

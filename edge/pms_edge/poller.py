@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 ILLEGAL_VALUE = 3  # also the answer to more registers than a device gives at once
+# Timers of event loops have a resolution of 1 ms: what is due by then is done at once.
+EARLY_S = 0.001
 UNREACHABLE = frozenset({"connect", "busy"})  # causes that say nothing of the unit
 
 
@@ -79,7 +81,7 @@ class EndpointPoller:
             while True:
                 if self._requests:
                     await self._serve_requests()
-                job = schedule.take(self._clock.steady_ns())
+                job = schedule.take(self._clock.steady_after(EARLY_S))
                 if job is None:
                     await self._sleep_until(schedule.next_release_ns())
                 else:

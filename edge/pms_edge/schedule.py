@@ -26,8 +26,11 @@ class Slot:
         self.due_ns = self._next_on_grid(now_ns)
 
     def advance(self, now_ns: int) -> int:
-        """To the next instant of the grid after now; returns how many were missed."""
-        due_ns = self._next_on_grid(now_ns)
+        """To the next instant of the grid after now; returns how many were missed.
+
+        What was done a little early is done.
+        """
+        due_ns = self._next_on_grid(max(now_ns, self.due_ns))
         missed = (due_ns - self.due_ns) // self._period_ns - 1
         self.due_ns = due_ns
         return max(0, missed)
