@@ -1,7 +1,6 @@
 """No bytes make the decoders give an answer that was not asked for, or raise an error not ours."""
 
 import asyncio
-from collections import deque
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +8,7 @@ from pms_edge.modbus.connection import Traffic
 from pms_edge.modbus.errors import NoReplyError, RefusedError
 from pms_edge.modbus.frames import crc16, cut_short, rtu_frame, take_rtu, take_tcp, tcp_frame
 from pms_edge.modbus.pdu import MAX_READ, Request, answer_of, read_request, write_request
+from pms_edge.modbus.quiet import Quiet
 from pms_edge.modbus.rtu import RtuConnection
 from pms_edge.modbus.tcp import TcpConnection
 from pymodbus.framer import FramerRTU
@@ -196,7 +196,7 @@ def test_a_tcp_connection_gives_only_its_own_answer_whatever_it_receives(request
 @given(reads, pieces)
 def test_an_rtu_connection_takes_no_noise_for_an_answer(request, noise):
     async def run() -> None:
-        connection = RtuConnection(Traffic(), deque(maxlen=9))
+        connection = RtuConnection(Traffic(), Quiet(0.0))
         got = await answered(connection, connection.ask(request, 5), request, noise)
         if not isinstance(got, NoReplyError | RefusedError):
             frame = b"".join(noise)[: request.size + 2]

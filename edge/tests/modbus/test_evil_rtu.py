@@ -27,7 +27,7 @@ from pms_edge.modbus import (
 )
 
 UNIT, START, COUNT = 1, 40, 3
-TIMEOUT_S = 0.2
+TIMEOUT_S = 0.5
 RIGHT = registers_of(START, COUNT)
 
 
@@ -88,8 +88,8 @@ def test_a_wrong_reply_is_no_answer_and_the_next_request_gets_its_own(line):
             assert other == registers_of(START + 1, COUNT)
 
     async def run() -> None:
-        names = {asyncio.create_task(one(*case), name=name) for name, case in WRONG.items()}
-        done, _ = await asyncio.wait(names)
+        tasks = {asyncio.create_task(one(*case), name=name) for name, case in WRONG.items()}
+        done, _ = await asyncio.wait(tasks)
         assert {task.get_name(): task.exception() for task in done if task.exception()} == {}
 
     asyncio.run(run())
@@ -145,7 +145,7 @@ def test_a_request_cancelled_on_its_way_leaves_its_reply_to_nobody(line):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await client.read(UNIT, "holding", START, COUNT, 0.3) == RIGHT
+            assert await client.read(UNIT, "holding", START, COUNT, 5) == RIGHT
             assert client.traffic.late == 1
 
     asyncio.run(run())
@@ -157,8 +157,8 @@ def test_a_line_that_babbles_for_ever_is_given_up_for_now():
             return [(0.01 * n, b"\xa5") for n in range(1, 1000)]
 
         async with listening(script, RTU_REQUEST) as (_, address):
-            client = rtu_over_tcp(address, gap_s=0.1)
-            for causes in (("crc", "length"), ("noise",)):
+            client = rtu_over_tcp(address, gap_s=0.5)
+            for causes in (("crc", "length", "timeout"), ("noise",)):
                 with pytest.raises(NoReplyError) as raised:
                     await client.read(UNIT, "holding", START, COUNT, TIMEOUT_S)
                 assert raised.value.cause in causes

@@ -2,11 +2,13 @@
 
 import asyncio
 import struct
+from collections.abc import Callable
 
 import pytest
 from evil_device import (
     TCP_REQUEST,
     Reply,
+    Script,
     in_single_bytes,
     listening,
     registers_of,
@@ -18,7 +20,7 @@ from pms_edge.modbus import ModbusTcp, NoReplyError
 from pms_edge.modbus.frames import tcp_frame
 
 UNIT, START, COUNT = 1, 40, 3
-TIMEOUT_S = 0.3
+TIMEOUT_S = 1.0
 RIGHT = registers_of(START, COUNT)
 
 
@@ -30,7 +32,7 @@ def pdu(count: int, function: int = 3) -> bytes:
     return bytes((function, 2 * count)) + registers_of(START, count)
 
 
-def wrong(answer) -> object:
+def wrong(answer: Callable[[int], bytes]) -> Script:
     """A script whose first reply is `answer(transaction)` and whose others are right."""
 
     def script(number: int, request: bytes) -> Reply:
@@ -65,11 +67,8 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_reply_is_no_answer_and_the_next_request_gets_its_own(name):
-    script, cause = WRONG[name]
-
-    async def run() -> None:
+def test_a_wrong_reply_is_no_answer_and_the_next_request_gets_its_own():
+    async def one(script: Script, cause: str) -> None:
         async with listening(script, TCP_REQUEST) as (_, address):
             client = ModbusTcp(address)
             with pytest.raises(NoReplyError) as raised:
@@ -78,6 +77,11 @@ def test_a_wrong_reply_is_no_answer_and_the_next_request_gets_its_own(name):
             other = await client.read(UNIT, "holding", START + 1, COUNT, 5)
             assert other == registers_of(START + 1, COUNT)
             client.close()
+
+    async def run() -> None:
+        tasks = {asyncio.create_task(one(*case), name=name) for name, case in WRONG.items()}
+        done, _ = await asyncio.wait(tasks)
+        assert {task.get_name(): task.exception() for task in done if task.exception()} == {}
 
     asyncio.run(run())
 
@@ -114,9 +118,10 @@ def test_the_answer_is_found_among_other_frames_and_however_it_is_cut(name):
     asyncio.run(run())
 
 
-def test_replies_that_nobody_waits_for_are_counted():
+@pytest.mark.parametrize("name", ["a late reply in the same segment", "the answer twice"])
+def test_replies_that_nobody_waits_for_are_counted(name):
     async def run() -> None:
-        script = RIGHT_IN_THE_END["a late reply in the same segment"]
+        script = RIGHT_IN_THE_END[name]
         async with listening(script, TCP_REQUEST) as (device, address):
             client = ModbusTcp(address)
             for _ in range(4):

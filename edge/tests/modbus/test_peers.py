@@ -8,7 +8,7 @@ import uvloop
 from modbus_peers import PEERS, UNIT, Dial, expected
 from pms_edge.modbus import NoReplyError, RefusedError
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
 LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
@@ -82,7 +82,7 @@ def test_a_closed_client_connects_again(dial):
 def test_a_request_cancelled_on_its_way_leaves_the_connection_safe(dial):
     async def talk() -> None:
         client = dial()
-        await client.read(UNIT, "holding", 50, 2, 0.3)
+        await client.read(UNIT, "holding", 50, 2, TIMEOUT_S)
         for moment_s in (0, 0.001, 0.004):
             task = asyncio.create_task(client.read(UNIT, "holding", 100, 2, 0.3))
             await asyncio.sleep(moment_s)
