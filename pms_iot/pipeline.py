@@ -34,7 +34,7 @@ from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.notify import outbox
-from pms_iot.telemetry import gateways, quarantine, watermarks
+from pms_iot.telemetry import gaps, gateways, quarantine, watermarks
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counters import Counters
@@ -123,10 +123,7 @@ class Pipeline:
             with transaction(self.engine) as session:
                 now = self.clock.now()
                 if message.header is not None:
-                    skipped = watermarks.advance(
-                        session, message.site, message.lane, message.header, now
-                    )
-                    self.counters.add("batches_evicted_by_gateways", skipped)
+                    self._advance(session, message, message.header, now)
                 quarantine.record_unknown(session, message.site, message.unknown, now)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
@@ -136,6 +133,17 @@ class Pipeline:
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
         self.live.publish(message.batch)
+
+    def _advance(
+        self, session: Session, message: WireMessage, header: Header, now: datetime
+    ) -> None:
+        where = message.site, message.gateway, header.epoch, header.seq
+        gaps.record_gaps(session, *where, message.gaps, now)
+        lost = any(gap.last == header.seq for gap in message.gaps)
+        skipped = watermarks.advance(session, message.site, message.lane, header, now, lost=lost)
+        self.counters.add("batches_evicted_by_gateways", skipped)
+        self.counters.add("gaps_told", len(message.gaps))
+        self.counters.add("gaps_malformed", message.malformed_gaps)
 
     def conclude(self, batch: Batch, gateway: str | None) -> None:
         """Detectors, then rules; what they find waits in `pending` for the next transaction."""

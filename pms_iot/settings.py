@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -18,6 +18,16 @@ class MqttSettings(BaseModel, frozen=True):
     password: SecretStr | None = None
     client_id: str = "pms-engine"
     ca: Path | None = None
+    cert: Path | None = None  # of this engine, with its key, for brokers that ask for one
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def check_pair(self) -> "MqttSettings":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("`cert` and `key` belong together")
+        if self.cert is not None and self.ca is None:
+            raise ValueError("`cert` needs `ca`")
+        return self
 
 
 class InfluxSettings(BaseModel, frozen=True):

@@ -24,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pms_iot.kernel.clock import Clock
 from pms_iot.settings import MqttSettings
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.tls import tls_context
 
 _log = structlog.get_logger(__name__)
 
@@ -117,8 +118,8 @@ class Consumer:
             client.username_pw_set(
                 self._settings.username, password.get_secret_value() if password else None
             )
-        if self._settings.ca is not None:
-            client.tls_set(str(self._settings.ca))
+        if (tls := tls_context(self._settings)) is not None:
+            client.tls_set_context(tls)
         client.on_pre_connect = self._on_pre_connect
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect

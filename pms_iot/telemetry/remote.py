@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from pms_iot.kernel.errors import ConfigError, PmsError
 from pms_iot.settings import MqttSettings
+from pms_iot.telemetry.tls import tls_context
 
 MIN_KEY_BYTES = 32
 MAX_BYTES = 512 * 1024
@@ -147,8 +148,8 @@ def _client(
     if settings.username is not None:
         password = settings.password
         client.username_pw_set(settings.username, password.get_secret_value() if password else None)
-    if settings.ca is not None:
-        client.tls_set(str(settings.ca))
+    if (tls := tls_context(settings)) is not None:
+        client.tls_set_context(tls)
 
     def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
         if reason.is_failure:

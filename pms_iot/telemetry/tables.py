@@ -23,6 +23,25 @@ class Watermark(Table, table=True):
     updated_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class TelemetryGap(Table, table=True):
+    """Batches that a gateway lost and told of; what is unknown of their extent is null."""
+
+    __table_args__ = (UniqueConstraint("site", "gateway", "lane", "epoch", "cause", "start"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    site: str
+    gateway: str
+    lane: str
+    epoch: str
+    cause: str  # evicted | disk_full | corrupt
+    start: int = Field(sa_type=BigInteger)  # first batch lost; without a number, the one that told
+    last: int | None = Field(default=None, sa_type=BigInteger)
+    samples: int | None = Field(default=None, sa_type=BigInteger)
+    first_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    noted_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class QuarantinedMessage(Table, table=True):
     """A message that could not be understood, kept with its reason, never retried."""
 

@@ -28,13 +28,16 @@ def judge(session: Session, site: str, lane: str, header: Header) -> Verdict:
     return "accept" if header.seq in (committed + 1, header.base) else "ahead"
 
 
-def advance(session: Session, site: str, lane: str, header: Header, at: datetime) -> int:
+def advance(
+    session: Session, site: str, lane: str, header: Header, at: datetime, *, lost: bool = False
+) -> int:
     """Records an accepted batch as committed; call in the transaction that commits what follows from it.
 
-    Returns how many batches before it are lost for good (the gateway evicted them), nearly always 0.
+    `lost`: it stands only for batches that the gateway evicted, the last of which had its number.
+    Returns how many batches are lost for good, nearly always 0.
     """
     row = _row(session, site, lane, header, at)
-    skipped = header.seq - row.seq - 1
+    skipped = header.seq - row.seq - (0 if lost else 1)
     row.seq = header.seq
     row.batches += 1
     row.samples += header.n

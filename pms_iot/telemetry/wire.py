@@ -11,6 +11,8 @@ from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.columns import LineError, LineReader, Unresolved
+from pms_iot.telemetry.encoding import ENCODINGS, expand
+from pms_iot.telemetry.gaps import GapRecord, read_gaps
 
 OLDEST_NS = 1_420_070_400_000_000_000  # 2015-01-01: before it, a clock that was never set
 AHEAD_NS = 300 * 10**9  # a gateway whose clock is more than 5 min fast is wrong
@@ -44,6 +46,7 @@ class WireMessage:
     """A decoded message. `header` is None for third-party line protocol.
 
     `unknown`: fields that the register does not know at this site; not in the batch.
+    `gaps`: what the gateway says it lost; `malformed_gaps` counts those that cannot be understood.
     `refused` counts samples by reason. `too_old`, `in_future` and `text` (a field that holds text) are
     not in the batch; `not_a_number` (NaN, infinities) are, as missing with quality 0.
     """
@@ -55,20 +58,26 @@ class WireMessage:
     batch: Batch
     unknown: tuple[Unresolved, ...]
     refused: Mapping[str, int]
+    gaps: tuple[GapRecord, ...] = ()
+    malformed_gaps: int = 0
 
 
 def decode(topic: str, payload: bytes, catalog: Catalog, now_ns: int) -> WireMessage:
     """Decodes one message of lane data or event; for one thread.
 
-    Raises BadPayloadError with one of the reasons topic, not_utf8, version, encoding, header, gateway,
-    malformed_line, count, empty; its detail names the line.
+    Raises BadPayloadError with one of the reasons topic, not_utf8, version, encoding, too_large, header,
+    gateway, malformed_line, count, empty; its detail names the line.
     """
     match = _TOPIC.fullmatch(topic)
     if match is None:
         raise BadPayloadError("topic", topic)
+    header, encoding = _header(payload.split(b"\n", 1)[0], match["gateway"])
+    if encoding is not None:
+        head, _, body = payload.partition(b"\n")
+        payload = head + b"\n" + expand(body, encoding)
     _check_text(payload)
     lines = payload.split(b"\n")
-    header = _header(lines[0], match["gateway"])
+    gaps, malformed = read_gaps(lines, 1) if header else ((), 0)
     reader = _reader(catalog, match["site"])
     try:
         columns = reader.read(lines, 1 if header else 0, OLDEST_NS, now_ns + AHEAD_NS)
@@ -83,6 +92,8 @@ def decode(topic: str, payload: bytes, catalog: Catalog, now_ns: int) -> WireMes
         columns.batch,
         columns.unresolved,
         columns.refused,
+        gaps,
+        malformed,
     )
 
 
@@ -92,8 +103,10 @@ def hollow(topic: str, payload: bytes) -> WireMessage | None:
     if match is None:
         return None
     try:
-        header = _header(payload.split(b"\n", 1)[0], match["gateway"])
-    except (BadPayloadError, UnicodeDecodeError):
+        header, encoding = _header(payload.split(b"\n", 1)[0], match["gateway"])
+    except BadPayloadError:
+        return None
+    if encoding not in (None, *ENCODINGS):  # an engine that knows it may read it one day
         return None
     if header is None:
         return None
@@ -117,16 +130,15 @@ def _check_count(header: Header | None, seen: int) -> None:
         raise BadPayloadError("count", f"line 1: n={header.n}, but {seen} samples follow")
 
 
-def _header(line: bytes, gateway: str) -> Header | None:
-    """The header, or None if the first line is none, as in third-party line protocol."""
+def _header(line: bytes, gateway: str) -> tuple[Header | None, str | None]:
+    """The header and the encoding of what follows; None where there is none, as in third-party data."""
     if not line.startswith(b"#pms"):
-        return None
+        return None, None
+    _check_text(line)
     magic, *parts = line.removesuffix(b"\r").decode().split(" ")
     given = {key: value for key, _, value in (part.partition("=") for part in parts)}
     if magic != "#pms1":
         raise BadPayloadError("version", f"line 1: {magic[:20]!r}")
-    if "encoding" in given:
-        raise BadPayloadError("encoding", f"line 1: {given['encoding'][:20]!r}")
     if given.get("gw") != gateway:
         raise BadPayloadError("gateway", f"line 1: gw={given.get('gw')!r}, topic of {gateway!r}")
     if not _EPOCH.fullmatch(given.get("epoch", "")):
@@ -134,7 +146,7 @@ def _header(line: bytes, gateway: str) -> Header | None:
     seq, n, base = (_whole(given, key) for key in ("seq", "n", "base"))
     if not 1 <= base <= seq:
         raise BadPayloadError("header", f"line 1: base={base} with seq={seq}")
-    return Header(gateway, given["epoch"], seq, n, base)
+    return Header(gateway, given["epoch"], seq, n, base), given.get("encoding")
 
 
 def _whole(given: Mapping[str, str], key: str) -> int:

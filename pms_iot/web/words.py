@@ -52,6 +52,11 @@ GATEWAY_STATE = {
     "online": N_("Online"),
     "offline": N_("Offline"),
 }
+GAP_CAUSE = {
+    "evicted": N_("Spool over its cap"),
+    "disk_full": N_("Gateway's disk full"),
+    "corrupt": N_("Spool file unreadable"),
+}
 ROLE = {
     "manager": N_("Manager"),
     "technician": N_("Technician"),

@@ -8,6 +8,7 @@ import pytest
 
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.kernel.db import open_engine
+from pms_iot.telemetry.gaps import GapRecord
 from pms_iot.telemetry.wire import decode
 from tests.register import register
 
@@ -49,6 +50,26 @@ CASES: dict[str, tuple[str, str, tuple[int, int, int], Samples]] = {
     "silent": ("riverside", "EL-01", (59, 5, 59), rows(dict.fromkeys(POINTS, NAN), 0)),
     "event": ("riverside", "EL-01", (1, 1, 1), rows({"run": 0}, after=10**9)),
     "escaped": ("river side", "电梯 1=A,B", (2, 5, 1), rows(ALL)),
+    "gap": ("riverside", "EL-01", (90, 0, 90), []),
+    "gap_full_disk": ("riverside", "EL-01", (91, 0, 91), []),
+    "gap_unknown": ("riverside", "EL-01", (1, 0, 1), []),
+    "gzip": (
+        "riverside",
+        "EL-01",
+        (1, 10, 1),
+        rows(ALL) + rows(ALL | {"run": 0}, after=10**9),
+    ),
+    "zstd": (
+        "riverside",
+        "EL-01",
+        (1, 10, 1),
+        rows(ALL) + rows(ALL | {"run": 0}, after=10**9),
+    ),
+}
+GAPS = {
+    "gap": (GapRecord("data", "evicted", 12, 90, 79_000, T0, T0 + 79 * 10**9),),
+    "gap_full_disk": (GapRecord("data", "disk_full", None, None, 10, T0, T0 + 10**9),),
+    "gap_unknown": (GapRecord("data", "corrupt", None, None, None, None, None),),
 }
 
 
@@ -71,6 +92,7 @@ def test_golden_files_decode_exactly(name: str, tmp_path: Path) -> None:
     decoded = decode(f"pms/v1/{site}/gw-01/{lane}", payload, catalog, T0)
     assert decoded.header == ("gw-01", "9f3a1c2b", seq, n, base)
     assert (decoded.lane, decoded.unknown, decoded.refused) == (lane, (), {})
+    assert (decoded.gaps, decoded.malformed_gaps) == (GAPS.get(name, ()), 0)
     batch = decoded.batch
     assert [catalog.info(series).point for series in batch.series.tolist()] == [
         r[0] for r in expected

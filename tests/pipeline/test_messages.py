@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event, text
 from pms_iot.alerts import service as alerts
 from pms_iot.kernel.db import transaction
 from pms_iot.workorders import service as workorders
-from tests.pipeline.rig import Read, Rig, payload
+from tests.pipeline.rig import EPOCH, Read, Rig, payload
 
 
 def run_of(asset: str, start: float, values: Sequence[float], point: str = "temp") -> list[Read]:
@@ -71,6 +71,23 @@ def test_batches_that_the_gateway_evicted_are_counted_and_not_waited_for(rig: Ri
     assert rig.rows("select seq, batches, skipped from watermark") == [(5, 2, 3)]
     assert path.counters["batches_evicted_by_gateways"] == 3
     assert rig.acks.upto() == 5
+
+
+def test_a_gap_record_is_kept_with_the_watermark_and_acknowledged(rig: Rig) -> None:
+    path = rig.start()
+    rig.send(path, run_of("PU-01", 0, [70]))
+    for last, count in ((5, 4), (9, 8)):  # evicted again before our acknowledgement arrived
+        head = f"#pms1 gw=gw-01 epoch={EPOCH} seq={last} n=0 base={last}\n"
+        record = f"#gap lane=data from=2 to={last} n={count} t0=1 t1={last} cause=evicted\n"
+        path.process(rig.received((head + record + "#gap nonsense\n").encode()))
+    assert rig.rows("select start, last, samples, cause from telemetry_gap") == [
+        (2, 9, 8, "evicted")
+    ]
+    assert rig.rows("select seq, skipped from watermark") == [(9, 8)]
+    assert rig.acks.told == [("data", 1), ("data", 5), ("data", 9)]
+    assert (path.counters["gaps_told"], path.counters["gaps_malformed"]) == (2, 2)
+    path.process(rig.received(payload(10, run_of("PU-01", 40, [74]), base=10)))
+    assert rig.acks.upto() == 10
 
 
 def test_an_event_is_stored_and_concludes_nothing(rig: Rig) -> None:

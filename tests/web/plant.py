@@ -34,7 +34,7 @@ from pms_iot.rulepacks import RulePack, load_packs, rules_root
 from pms_iot.settings import Settings
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
-from pms_iot.telemetry.tables import QuarantinedMessage, UnknownPoint, Watermark
+from pms_iot.telemetry.tables import QuarantinedMessage, TelemetryGap, UnknownPoint, Watermark
 from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders import service as workorders
 from pms_iot.workorders.technicians import apply_technicians
@@ -249,6 +249,7 @@ def _system(session: Session, now: datetime) -> None:
     session.add(UnknownPoint(site="riverside", asset="EL-01", field="rope_tension", count=412, last_value=3.25, first_seen_at=now - timedelta(days=1), last_seen_at=now))  # fmt: skip
     session.add(QuarantinedMessage(received_at=now, topic="pms/v1/riverside/gw-01/data", reason="header", detail="line 1: no seq", payload=b"#pms1 gw=gw-01"))  # fmt: skip
     session.add(OutboxMessage(key="webhook:work_order.opened:1", channel="webhook", event="work_order.opened", subject={"zh": "新工单：电机过热", "en": "New work order: motor overheating"}, created_at=now, attempts=10, last_error="connection refused"))  # fmt: skip
+    session.add(TelemetryGap(site="riverside", gateway="gw-01", lane="data", epoch="9f3a1c2b", cause="evicted", start=12, last=90, samples=79_123, first_at=now - timedelta(hours=3), last_at=now - timedelta(hours=2), noted_at=now))  # fmt: skip
     session.add(Watermark(site="riverside", gateway="gw-01", lane="data", epoch="9f3a1c2b", seq=5120, batches=5120, samples=614400, duplicates=3, updated_at=now))  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def test_the_calendar_shows_due_and_planned_dates(log_in: LogIn):
 def test_nothing_is_lost_silently(log_in: LogIn):
     page = log_in("manager").get("/admin").text
     for sign in ("rope_tension", "line 1: no seq", "connection refused", "given up", "1 of 2 answer",
-                 "expired 2026-06-30", "614400"):  # fmt: skip
+                 "expired 2026-06-30", "614400", "79123", "Spool over its cap"):  # fmt: skip
         assert sign in page, sign
 
 

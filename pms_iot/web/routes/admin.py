@@ -11,7 +11,7 @@ from pms_iot.assets.tables import Asset, Gateway, Site
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.users import Account
 from pms_iot.notify.tables import OutboxMessage
-from pms_iot.telemetry import quarantine
+from pms_iot.telemetry import gaps, quarantine
 from pms_iot.telemetry.tables import UnknownPoint, Watermark
 from pms_iot.web.render import page
 from pms_iot.web.routes.health import what_is_not_ready
@@ -31,6 +31,7 @@ def admin(visit: Managing) -> Response:
             "quarantined": quarantine.quarantined(session, LISTED),
             "outbox": _undelivered(session),
             "streams": _streams(session),
+            "gaps": gaps.gaps(session, LISTED),
             "accounts": session.exec(select(Account).order_by(Account.username)).all(),
             "technicians": session.exec(select(Technician).order_by(Technician.name)).all(),
             "certificates": session.exec(select(Certificate)).all(),
