@@ -30,7 +30,8 @@ PARTS = frozenset({"bit", "bits", "i8", "u8"})  # of a register that others may 
 SPANS = frozenset({"count", "any"})  # look at a range of registers, which others may read as well
 # These 64-bit orders name the same swap as one with four letters.
 LONG_ORDERS = {"ABCDEFGH": "ABCD", "BADCFEHG": "BADC", "GHEFCDAB": "CDAB", "HGFEDCBA": "DCBA"}
-HEARTBEAT_S = 60.0
+# The engine takes a series that is silent for 60 s as interrupted, and starts its delays anew.
+HEARTBEAT_S = 30.0
 
 Name = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="in lower case with digits and _")
