@@ -39,8 +39,9 @@ class Plant:
     spool: Path
     evil_share: float = 0.1
     flush_s: float = FLUSH_S
-    events: bool = True
+    oddities: bool = True  # points that are events, a point that the device refuses
     period_s: float = 0.25
+    spool_mb: float = 64
     device_ended_ns: int = 0
     lives: list["Life"] = field(default_factory=list["Life"])
     kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KILLABLE, 0))
@@ -132,7 +133,7 @@ class Plant:
 
     def _agent(self) -> Server:
         (self.directory / "devices").mkdir()
-        for name, profile in _profiles(events=self.events).items():
+        for name, profile in _profiles(oddities=self.oddities).items():
             self._write(f"devices/{name}.yaml", profile)
         gateway = self._write("gateway.yaml", self._gateway())
         ready = self.directory / "agent" / "ready"
@@ -145,7 +146,8 @@ class Plant:
         return {
             "gateway": {"id": GATEWAY, "site": SITE},
             "uplink": {"host": "127.0.0.1", "port": self.proxy.port},
-            "spool": {"path": str(self.spool / "spool.db"), "flush": f"{self.flush_s}s"},
+            "spool": {"path": str(self.spool / "spool.db"), "flush": f"{self.flush_s}s"}
+            | {"max_mb": self.spool_mb},
             "classes": {"fast": f"{self.period_s}s"},
             "profiles": ["devices"],
             "endpoints": {
@@ -267,13 +269,14 @@ def _profile_of(unit: int) -> str:
     return "spread.v1" if spread else "holed.v1" if holed else "unit.v1"
 
 
-def _profiles(*, events: bool) -> dict[str, dict[str, Any]]:
-    hole = {"name": "hole", "at": device.HOLE, "type": "u16"}
-    return {
-        "unit": _profile("unit.v1", _points(device.PLAIN_UNITS[0], event=events)),
-        "holed": _profile("holed.v1", [*_points(next(iter(device.HOLED))), hole]),
-        "spread": _profile("spread.v1", _points(next(iter(device.SPREAD)))),
-    }
+def _profiles(*, oddities: bool) -> dict[str, dict[str, Any]]:
+    units = device.PLAIN_UNITS[0], next(iter(device.HOLED)), next(iter(device.SPREAD))
+    plain, holed, spread = map(_points, units)
+    if oddities:
+        plain[0]["event"] = True  # every reading of it is a change
+        holed.append({"name": "hole", "at": device.HOLE, "type": "u16"})
+    named = {"unit": plain, "holed": holed, "spread": spread}
+    return {name: _profile(f"{name}.v1", points) for name, points in named.items()}
 
 
 def _profile(name: str, points: list[dict[str, Any]]) -> dict[str, Any]:
@@ -282,15 +285,12 @@ def _profile(name: str, points: list[dict[str, Any]]) -> dict[str, Any]:
     return {**head, "defaults": defaults, "points": points}
 
 
-def _points(unit: int, *, event: bool = False) -> list[dict[str, Any]]:
+def _points(unit: int) -> list[dict[str, Any]]:
     plain, swapped = {"type": "u64"}, {"type": "f64", "order": "CDAB"}
-    points = [
+    return [
         {"name": f"r{p}", "at": device.address_of(unit, p), **(swapped if p % 2 else plain)}
         for p in range(device.POINTS)
     ]
-    if event:
-        points[0]["event"] = True  # every reading of it is a change
-    return points
 
 
 def _pack() -> dict[str, Any]:

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900), pytest.mark.xdist_gro
 # From the reply to the commit: the flush, and a commit that a busy disk and a busy machine hold up.
 COMMIT_S = FLUSH_S + 3.0
 FULL, WELL = "spool cannot be written", "spool can be written again"
+ALL_GOOD = {"seed": SEED, "evil_share": 0.0, "oddities": False}
 STOP_S = 0.5  # an orderly end gives up only the poll in progress
 
 
@@ -42,6 +43,33 @@ def test_nothing_is_lost_doubled_or_wrong(tmp_path: Path) -> None:
         running.start("agent")
         finish(running)
         check(running)
+
+
+@pytest.mark.skipif(not LONG, reason="a minute each; `make chaos` runs them")
+def test_what_a_long_full_disk_costs_is_announced(tmp_path: Path) -> None:
+    with (
+        disk_in(tmp_path / "disk", megabytes=8) as disk,
+        plant(tmp_path / "plant", spool=disk.folder, **ALL_GOOD, flush_s=0.02) as running,
+    ):
+        with disk.full(running.servers["agent"]):
+            running.kill("broker")
+            wait_for(lambda: FULL in running.log_of("agent"), "a full disk", 60, 0.1)
+            time.sleep(30)  # 512 batches fit into memory
+        running.start("broker")
+        wait_for(lambda: WELL in running.log_of("agent"), "space again", 60, 0.1)
+        finish(running)
+        check_announced(running, "disk_full")
+
+
+@pytest.mark.skipif(not LONG, reason="a minute each; `make chaos` runs them")
+def test_what_an_outage_longer_than_the_spool_costs_is_announced(tmp_path: Path) -> None:
+    with plant(tmp_path / "plant", spool=tmp_path, **ALL_GOOD, spool_mb=0.1) as running:
+        running.kill("broker")
+        wait_for(lambda: "spool_evictions" in running.log_of("agent"), "evictions", 120, 0.1)
+        time.sleep(10)
+        running.start("broker")
+        finish(running)
+        check_announced(running, "evicted")
 
 
 def kill_at_random(running: Plant, dice: random.Random, kills: int, seconds: float) -> None:
@@ -86,12 +114,7 @@ def finish(running: Plant) -> None:
 
 def check(running: Plant) -> None:
     served, did = read_ledger(running.ledger)
-    rows = list(running.stored())
-    stored = [
-        Sample(int(asset[2:]), int(point[1:]), at, value)
-        for asset, point, at, value, _ in rows
-        if value is not None and point != "hole"
-    ]
+    stored = measured(running)
     verdict = judge(served, stored, ends_of(running))
     spooled, missing = committed_but_missing(running, stored)
     print(table(running, verdict, did, spooled, len(missing)))
@@ -99,8 +122,30 @@ def check(running: Plant) -> None:
     assert (verdict.wrong, verdict.duplicated, verdict.lost, missing) == ([], [], [], [])
     # Each sample was committed by one batch, no batch was skipped, none was set aside.
     counted = "select sum(samples), sum(skipped) from watermark where lane = 'data'"
-    assert running.core_rows(counted) == [(len(rows), 0)]
+    assert running.core_rows(counted) == [(sum(1 for _ in running.stored()), 0)]
     assert running.core_rows("select * from quarantined_message") == []
+
+
+def measured(running: Plant) -> list[Sample]:
+    """What is stored, without what was marked bad."""
+    return [
+        Sample(int(asset[2:]), int(point[1:]), at, value)
+        for asset, point, at, value, _ in running.stored()
+        if value is not None and point != "hole"
+    ]
+
+
+def check_announced(running: Plant, cause: str) -> None:
+    """Nothing else happened, so what is missing is as much as the gap records say."""
+    served, did = read_ledger(running.ledger)
+    verdict = judge(served, measured(running), ends_of(running))
+    gaps = running.core_rows(
+        "select cause, lane, sum(samples) from telemetry_gap group by cause, lane"
+    )
+    print(table(running, verdict, did, 0, 0), f"announced {gaps}", sep="\n")
+    assert len(verdict.lost) > 1000
+    assert (verdict.wrong, verdict.duplicated) == ([], [])
+    assert gaps == [(cause, "data", len(verdict.lost))]
 
 
 def committed_but_missing(running: Plant, stored: list[Sample]) -> tuple[int, list[object]]:
