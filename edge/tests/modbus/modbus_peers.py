@@ -40,16 +40,18 @@ def expected(kind: str, address: int, count: int) -> bytes:
 
 @contextmanager
 def pymodbus_tcp() -> Iterator[Dial]:
-    with _pymodbus(lambda: ModbusTcpServer(_device(), address=("127.0.0.1", 0))) as port:
+    with pymodbus_serving(
+        lambda: ModbusTcpServer(served_device(), address=("127.0.0.1", 0))
+    ) as port:
         yield lambda: ModbusTcp(Address("127.0.0.1", port))
 
 
 @contextmanager
 def pymodbus_rtu_tcp() -> Iterator[Dial]:
     def serve() -> ModbusTcpServer:
-        return ModbusTcpServer(_device(), framer=FramerType.RTU, address=("127.0.0.1", 0))
+        return ModbusTcpServer(served_device(), framer=FramerType.RTU, address=("127.0.0.1", 0))
 
-    with _pymodbus(serve) as port:
+    with pymodbus_serving(serve) as port:
         yield lambda: rtu_over_tcp(Address("127.0.0.1", port))
 
 
@@ -57,7 +59,7 @@ def pymodbus_rtu_tcp() -> Iterator[Dial]:
 def pymodbus_port() -> Iterator[str]:
     """Path of a serial port at whose other end pymodbus serves."""
     cable = PtyPair()
-    with _pymodbus(lambda: ModbusSerialServer(_device(), port=cable.theirs)):
+    with pymodbus_serving(lambda: ModbusSerialServer(served_device(), port=cable.theirs)):
         yield cable.ours
     cable.close()
 
@@ -85,7 +87,7 @@ def libmodbus_rtu() -> Iterator[Dial]:
 PEERS = [pymodbus_tcp, pymodbus_rtu_tcp, pymodbus_rtu, libmodbus_tcp, libmodbus_rtu]
 
 
-def _device() -> SimDevice:
+def served_device() -> SimDevice:
     def block(kind: str, datatype: DataType) -> list[SimData]:
         values = [VALUES[kind](a) for a in range(COUNT)]
         shown = [bool(v) for v in values] if datatype == DataType.BITS else values
@@ -102,7 +104,7 @@ def _device() -> SimDevice:
 
 
 @contextmanager
-def _pymodbus(make: Callable[[], ModbusTcpServer | ModbusSerialServer]) -> Iterator[int]:
+def pymodbus_serving(make: Callable[[], ModbusTcpServer | ModbusSerialServer]) -> Iterator[int]:
     """On a thread and loop of its own; gives the TCP port."""
     started, stop, ports = threading.Event(), asyncio.Event(), [0]
     loop = asyncio.new_event_loop()
