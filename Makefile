@@ -22,7 +22,7 @@ bench: $(VENV)/.ready
 
 # kill -9 over agent, engine and broker, full disks, mute links, lying devices; `make test` runs a short one.
 chaos: export CHAOS_KILLS ?= 60
-chaos: export CHAOS_SECONDS ?= 300
+chaos: export CHAOS_SECONDS ?= 200
 chaos: export CHAOS_SEED ?= $(shell date +%s)
 chaos: $(VENV)/.ready
 	$(PY) -m pytest tests/chaos -n 0 -s
