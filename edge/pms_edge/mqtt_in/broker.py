@@ -174,6 +174,9 @@ class MqttIn:
                 self._client = self._new_client()
                 self._client.connect_async(*self._address, keepalive=KEEPALIVE_S)
                 self._client.loop_forever(retry_first_connection=True)
+            except OSError as error:  # a certificate file that cannot be used
+                self._counters.add("local_broker_failures")
+                self._lost(str(error))
             except Exception:
                 self._counters.add("mqtt_crashes")
                 log.exception("local broker client failed", extra=kv(broker=self._place))
