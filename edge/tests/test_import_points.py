@@ -241,3 +241,13 @@ def test_any_row_becomes_a_point_or_a_mistake_that_names_it(rows):
     found = read_rows("t.csv", table, Options())
     assert {m.line for m in found.mistakes} <= {row.number for row in table.rows}
     assert not {m.line for m in found.mistakes} & {p.row for p in found.points}
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"PK\x03\x04", "地址,名称\n".encode()]))
+def test_any_bytes_are_a_table_or_said_to_be_none(tmp_path_factory, content, head):
+    file = tmp_path_factory.getbasetemp() / "garbage.csv"
+    file.write_bytes(head + content)
+    try:
+        read_rows("t.csv", read_table(file), Options(type="u16"))
+    except UnreadableError as error:
+        assert str(error)
