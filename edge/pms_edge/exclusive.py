@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from pms_edge.modbus import RegisterReader
+from pms_edge.modbus import NoReplyError, RegisterReader
 
 R = TypeVar("R")
 
@@ -30,7 +30,10 @@ class Requests:
         return bool(self._waiting)
 
     async def add(self, run: Callable[[RegisterReader], Awaitable[R]]) -> R:
-        """What `run` returns or raises. Raises QueueFullError at once when too many wait."""
+        """What `run` returns or raises. Raises QueueFullError at once when too many wait.
+
+        NoReplyError when the poller stops meanwhile: it is open what became of a write.
+        """
         if len(self._waiting) >= MOST_WAITING:
             raise QueueFullError(f"{MOST_WAITING} requests are waiting for this endpoint")
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -50,12 +53,16 @@ class Requests:
             except Exception as error:  # noqa: BLE001  # the caller's own, handed to the caller
                 _settle(done, None, error)
             except asyncio.CancelledError:
-                done.cancel()
+                _settle(done, None, _stopped())
                 raise
 
-    def cancel(self) -> None:
+    def refuse_all(self) -> None:
         while self._waiting:
-            self._waiting.popleft()[1].cancel()
+            _settle(self._waiting.popleft()[1], None, _stopped())
+
+
+def _stopped() -> NoReplyError:
+    return NoReplyError("polling of this endpoint has stopped", "lost")
 
 
 def _settle(done: asyncio.Future[Any], result: object, error: Exception | None) -> None:

@@ -87,7 +87,7 @@ class EndpointPoller:
                 else:
                     await self._turn(job, schedule)
         finally:
-            self._requests.cancel()
+            self._requests.refuse_all()
             self._reader.close()
 
     async def exclusive(self, run: Callable[[RegisterReader], Awaitable[R]]) -> R:

@@ -266,3 +266,23 @@ def test_an_endpoint_reports_its_round_trips_and_use(serve):
     assert 0 < report["utilisation"] <= 1
     assert report["timeouts"] >= 1 and report["crc_errors"] == 0
     assert report["requests"] >= 20
+
+
+def test_a_poller_that_stops_answers_those_who_wait(serve):
+    device = serve({1: LIFT})
+    rig = Rig(device.port, {"EL-01": 1})
+    started = asyncio.Event()
+
+    async def never(_reader: object) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def ask() -> list[object]:
+        waiting = [asyncio.create_task(rig.poller.exclusive(never)) for _ in range(2)]
+        polling = asyncio.create_task(rig.poller.run())
+        async with asyncio.timeout(15):
+            await started.wait()
+            polling.cancel()
+            return await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(answer) for answer in asyncio.run(ask())] == [NoReplyError] * 2
