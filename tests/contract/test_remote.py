@@ -73,14 +73,14 @@ class Site:
         }
         return json.dumps(content)  # which is YAML as well
 
-    def start_agent(self, **more: Any) -> None:
-        local = {"push": {"key_file": "push.key", "trial": "2s"}, "profiles": ["."]}
+    def start_agent(self, *, trial: str = "60s", **more: Any) -> None:
+        local = {"push": {"key_file": "push.key", "trial": trial}, "profiles": ["."]}
         file, ready = self.folder / "gateway.yaml", self.folder / "ready"
         file.write_text(self.gateway(**local, **more))
         command = [sys.executable, "-m", "pms_edge", "run", file, "--ready-file", ready]
         with (self.folder / "agent.log").open("wb") as log:
             self.agents.append(subprocess.Popen(command, stderr=log))
-        wait_for(ready.exists)
+        wait_for(ready.exists, "the agent")
 
     def run(self, *words: object) -> subprocess.CompletedProcess[str]:
         env = os.environ | {
@@ -122,6 +122,12 @@ def test_a_configuration_is_pushed_checked_and_shown(site: Site) -> None:
     refused = site.run("gateway-config", "push", target, wanted, *key)
     assert refused.returncode == 1
     assert "no profile is named 'pmp.w'; did you mean 'pump.w'?" in refused.stderr
+
+
+def test_a_configuration_that_cuts_the_gateway_off_is_told_as_rolled_back(site: Site) -> None:
+    site.start_agent(trial="1s")
+    target, key = "riverside/gw-01", ["--key-file", site.folder / "push.key"]
+    wanted = site.folder / "wanted.yaml"
     wanted.write_text(site.gateway(uplink={"host": "127.0.0.1", "port": free_port()}))
     back = site.run("gateway-config", "push", target, wanted, *key)
     assert back.returncode == 1
@@ -169,4 +175,5 @@ def test_no_answer_is_told_as_such(site: Site) -> None:
     push = site.run("gateway-config", "push", "riverside/gw-01", file, *key, "--wait", "1s")
     assert push.returncode == 2
     site.start_agent()  # it was away; the broker kept the message
-    wait_for(lambda: "applied" in site.run("gateway-config", "show", "riverside/gw-01").stdout)
+    show = ["gateway-config", "show", "riverside/gw-01"]
+    wait_for(lambda: "applied" in site.run(*show).stdout, "the report", 60)
