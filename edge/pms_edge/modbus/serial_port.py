@@ -99,7 +99,6 @@ def _opened(settings: SerialSettings) -> serial.Serial:
         )
         if settings.rs485:
             port.rs485_mode = RS485Settings()
-        port.reset_input_buffer()
     except (OSError, ValueError, termios.error) as error:
         busy = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EBUSY)
         raise NoReplyError(str(error), "busy" if busy else "connect") from error

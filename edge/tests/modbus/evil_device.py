@@ -26,14 +26,14 @@ class EvilDevice(asyncio.Protocol):
         self.requests: list[bytes] = []
         self.connections = 0
         self._received = b""
-        self._write: Callable[[bytes], object] = lambda _: None
+        self.say: Callable[[bytes], object] = lambda _: None
         self._hang_up: Callable[[], None] = lambda: None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.connections += 1
         self._received = b""
-        self._write, self._hang_up = transport.write, transport.abort
+        self.say, self._hang_up = transport.write, transport.abort
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -48,13 +48,13 @@ class EvilDevice(asyncio.Protocol):
         if piece is None:
             loop.call_later(delay_s, self._hang_up)
         elif delay_s:
-            loop.call_later(delay_s, self._write, piece)
+            loop.call_later(delay_s, self.say, piece)
         else:
-            self._write(piece)
+            self.say(piece)
 
     def read_from(self, fd: int) -> None:
         """Serves a serial line instead of TCP."""
-        self._write = lambda piece: os.write(fd, piece)
+        self.say = lambda piece: os.write(fd, piece)
         asyncio.get_running_loop().add_reader(fd, lambda: self.data_received(os.read(fd, 4096)))
 
 

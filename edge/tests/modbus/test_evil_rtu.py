@@ -1,6 +1,7 @@
 """Lines on which replies come short, long, broken or from somebody else."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,7 @@ from pms_edge.modbus import (
     rtu_over_serial,
     rtu_over_tcp,
 )
+from pms_edge.modbus.quiet import SAME_UNIT_S
 
 UNIT, START, COUNT = 1, 40, 3
 TIMEOUT_S = 0.5
@@ -147,6 +149,25 @@ def test_a_request_cancelled_on_its_way_leaves_its_reply_to_nobody(line):
                 await task
             assert await client.read(UNIT, "holding", START, COUNT, 5) == RIGHT
             assert client.traffic.late == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_the_kernel_holds_when_a_request_is_due_is_thrown_away(line):
+    """As after a stall of the whole gateway, in which the quiet has passed unheard."""
+
+    async def run() -> None:
+        def script(number: int, request: bytes) -> Reply:
+            return [(0.05, rtu_answer(request))] if number else []
+
+        async with LINES[line](script) as (device, client):
+            with pytest.raises(NoReplyError):
+                await client.read(UNIT, "holding", 90, COUNT, 0.1)
+            await asyncio.sleep(SAME_UNIT_S + 0.05)
+            device.say(rtu_answer(device.requests[0]))
+            time.sleep(0.2)  # the loop stands still, the kernel does not
+            assert await client.read(UNIT, "holding", START, COUNT, 5) == RIGHT
 
     asyncio.run(run())
 

@@ -151,6 +151,24 @@ def test_a_half_open_connection_is_replaced():
     asyncio.run(run())
 
 
+def test_each_request_has_its_own_time_out():
+    """The second is still on its way when the time-out of the first would have come."""
+
+    async def run() -> None:
+        def script(number: int, request: bytes) -> Reply:
+            return [(0.6 if number else 0, tcp_answer(request))]
+
+        async with listening(script, TCP_REQUEST) as (_, address):
+            client = ModbusTcp(address)
+            for timeout_s in (0.5, 10):
+                assert await client.read(UNIT, "holding", START, COUNT, timeout_s) == RIGHT
+            with pytest.raises(NoReplyError):
+                await client.read(UNIT, "holding", START, COUNT, 0.05)
+            client.close()
+
+    asyncio.run(run())
+
+
 def test_one_silent_unit_does_not_cost_its_neighbours_the_connection():
     async def run() -> None:
         def script(number: int, request: bytes) -> Reply:

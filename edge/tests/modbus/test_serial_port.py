@@ -114,7 +114,7 @@ def test_what_lay_in_the_port_before_is_no_answer():
 
         async with on_a_line(script) as (device, path):
             before = serial.Serial(path)
-            device._write(rtu_answer(bytes((1, 3, 0, 0, 0, 2, 0, 0))))
+            device.say(rtu_answer(bytes((1, 3, 0, 0, 0, 2, 0, 0))))
             before.close()
             client = rtu_over_serial(SerialSettings(path, parity="N"))
             assert await cause_of(client, 0.2) == "timeout"
