@@ -82,9 +82,10 @@ class Plant:
             self.lives[-1].ended(time.time_ns(), self._copy_of_spool())
 
     def stop_agent(self) -> None:
-        """SIGTERM: everything that was read must be in the spool."""
+        """SIGTERM: everything that was read until then must be in the spool."""
+        asked_ns = time.time_ns()
         self.servers["agent"].stop()
-        self.lives[-1].ended(time.time_ns(), None)
+        self.lives[-1].ended(asked_ns, None)
 
     def close(self) -> None:
         for name in ("agent", "engine", "broker", "device"):
