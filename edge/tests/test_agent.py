@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edge_rig import free_port
+from pms_edge.wall import kernel_synchronised
 from register_device import ModbusDevice
 from tiny_engine import eventually
 
@@ -137,6 +138,20 @@ def test_health_names_each_device_the_spool_and_the_counts(gateway, start_agent,
     assert plc["requests"] > 0 and plc["rtt_p50_ms"] > 0 and plc["timeouts"] == 0
     assert health["clock"]["uncertain"] is False and health["clock"]["steps"] == 0
     assert health["rss_bytes"] > 1_000_000
+    assert agent.stop() == 0
+    device.close()
+
+
+def test_samples_are_uncertain_while_the_kernel_is_not_synchronised_and_that_is_required(
+    gateway, start_agent, engine
+):
+    device = ModbusDevice({1: LIFT})
+    agent = start_agent({**gateway, **lift(device.port), "clock": {"require_sync": True}})
+    engine.wait(lambda: any("speed=1.5" in line for line in engine.lines()))
+    unsure = kernel_synchronised() is False
+    assert engine.healths[0]["clock"]["uncertain"] is unsure
+    read = [line for line in engine.lines() if "speed=1.5" in line]
+    assert all(("q=64i" if unsure else "q=192i") in line for line in read)
     assert agent.stop() == 0
     device.close()
 

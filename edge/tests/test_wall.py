@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from pms_edge.batch import Batcher
 from pms_edge.clock import NS, Clock
+from pms_edge.config import load_config
 from pms_edge.decode import Decoded
 from pms_edge.line import LineTemplate, bad_line, uncertain, values_line
+from pms_edge.located import ConfigError
 from pms_edge.wall import RELEASED_NS, WallWatch, kernel_synchronised, recorded_ns
 
 NOW = 1_800_000_000 * NS
@@ -178,3 +180,13 @@ def test_everything_that_goes_through_the_batcher_is_marked_until_the_time_is_ce
     batcher.flush()
     bodies = [batch.body.decode() for batch in batches]
     assert [body.split("q=")[1].split(" ")[0] for body in bodies] == ["64i", "64i", "192i"]
+
+
+def test_a_mistake_in_the_clock_section_is_named(tmp_path):
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "gateway: {id: gw-01, site: s}\nuplink: {host: h}\nendpoints: {}\ndevices: []\n"
+        "clock: {require_sync: perhaps}\n"
+    )
+    with pytest.raises(ConfigError, match=r"gateway.yaml:5: clock.require_sync"):
+        load_config(file, {})
