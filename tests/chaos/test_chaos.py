@@ -17,7 +17,7 @@ from tests.chaos.spooled import values_in
 from tests.servers import wait_for
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "10"))
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 LONG = KILLS >= 50
 
