@@ -1,4 +1,4 @@
-"""A block's conversions as one function, for reads whose every value is good.
+"""A block's conversions as one function, right for every value that is good.
 
 Its source is made of generated names and of numbers: no text of a profile gets into it.
 """
@@ -11,16 +11,18 @@ from pms_edge.meaning import NAN, Raw, bcd, factor, missing_codes
 from pms_edge.points import Point
 from pms_edge.shortest import ROUNDING, shortest, step
 
-AllGood = Callable[[tuple[Raw, ...]], list[Raw] | None]
+# Values, and for each whether it is good; None when all of them are.
+Judged = tuple[list[Raw], tuple[bool, ...] | None]
+BlockFunction = Callable[[tuple[Raw, ...]], Judged | None]
 _HUGE = 1.7976931348623157e308
 _WORD = ("bit", "bits")  # their not-a-value codes are those of the whole word
 
 
-def compile_block(points: Sequence[tuple[int, Point]], cells: int) -> AllGood:
-    """A function from the block's `cells` cells to its values; None when one may not be good.
+def compile_block(points: Sequence[tuple[int, Point]], cells: int) -> BlockFunction:
+    """A function from the block's `cells` cells to its values, or to None for what it cannot do.
 
-    `points` are in the order of the values, each with the column of its cell. What the function
-    gives is what `conversion` gives for every point.
+    `points` are in the order of the values, each with the column of its cell. A value that is good
+    is what `conversion` gives; the others are left to it.
     """
     source = _Source()
     source.line(f"({''.join(f'c{i}, ' for i in range(cells))}) = cells" if cells else "pass")
@@ -31,9 +33,10 @@ def compile_block(points: Sequence[tuple[int, Point]], cells: int) -> AllGood:
     source.shorten(grids)
     tests: list[str] = []
     for number, (column, point) in enumerate(points):
-        tests += source.point(number, column, point, short=column in grids)
-    source.line(f"if {' and '.join(tests) or 'True'}:")
-    source.line(f"    return [{', '.join(f'v{i}' for i in range(len(points)))}]")
+        tests.append(" and ".join(source.point(number, column, point, short=column in grids)))
+    values = f"[{', '.join(f'v{i}' for i in range(len(points)))}]"
+    source.line(f"if {' and '.join(filter(None, tests)) or 'True'}: return {values}, None")
+    source.line(f"return {values}, ({''.join(f'{test or True}, ' for test in tests)})")
     return source.function()
 
 
@@ -86,14 +89,14 @@ class _Source:
             tests.append(f"v{number} in {self._named(frozenset(point.enum))}")
         return tests
 
-    def function(self) -> AllGood:
+    def function(self) -> BlockFunction:
         body = "\n        ".join(self._lines)
         text = (
-            f"def all_good(cells):\n    try:\n        {body}\n"
-            "    except OverflowError:\n        return None\n    return None\n"
+            f"def block(cells):\n    try:\n        {body}\n"
+            "    except OverflowError:\n        return None\n"
         )
         exec(compile(text, "<register block>", "exec"), self._names)
-        return self._names["all_good"]
+        return self._names["block"]
 
     def _scaled(self, part: str, point: Point) -> str:
         if point.lookup:

@@ -1,7 +1,7 @@
 """Registers to values.
 
 `conversion` says what one point means. `Decoder` does the same for a whole block: one unpack, one
-compiled function for blocks whose every value is good, and `conversion` per point for the others.
+compiled function for all values that are good, and `conversion` for the others.
 """
 
 import struct
@@ -76,9 +76,10 @@ class Decoder:
             len(keys) + counted.index(p) if p.type in SPANS else columns[_cell(p)] for p in samples
         ]
         self._points = [(c, conversion(p)) for c, p in zip(places, samples, strict=True)]
-        self._all_good = compile_block(
+        self._compiled = compile_block(
             list(zip(places, samples, strict=True)), len(keys) + len(counted)
         )
+        self._none_good = (False,) * len(samples)
         self._texts = [(p.name, _text(p, start)) for p in points if p.type == "string"]
         parts = [p for p in points if p.parts[1] > 1]
         self._parts = [(p, _counter(p, start, single=single)) for p in parts]
@@ -91,17 +92,22 @@ class Decoder:
         cells = self._unpack(wire)
         if self._counts:
             cells += tuple(count(wire) for count in self._counts)
-        values = self._all_good(cells)
-        decoded = Decoded(values, None) if values is not None else self._one_by_one(cells)
+        decoded = self._judged(cells)
         if self._texts or self._parts:
             decoded = decoded._replace(extra=self._extra(wire))
         self._before = wire, decoded
         return decoded
 
-    def _one_by_one(self, cells: tuple[Raw, ...]) -> Decoded:
-        pairs = [convert(cells[column]) for column, convert in self._points]
-        qualities = [quality for _, quality in pairs]
-        return Decoded([v for v, _ in pairs], None if min(qualities) == GOOD else qualities)
+    def _judged(self, cells: tuple[Raw, ...]) -> Decoded:
+        values, good = self._compiled(cells) or ([NAN] * len(self._points), self._none_good)
+        if good is None:
+            return Decoded(values, None)
+        qualities = [GOOD] * len(values)
+        for i, sure in enumerate(good):
+            if not sure:
+                column, convert = self._points[i]
+                values[i], qualities[i] = convert(cells[column])
+        return Decoded(values, None if min(qualities) == GOOD else qualities)
 
     def _extra(self, wire: bytes) -> Extra:
         texts = {name: read(wire) for name, read in self._texts}
