@@ -120,7 +120,12 @@ class _Loader:
         if doc.mistakes or name is None or uplink is None or spool is None or clock is None:
             return None
         spool = spool.model_copy(update={"path": self.folder / spool.path})
-        uplink = uplink.model_copy(update={"password": self._password(uplink, ("uplink",))})
+        uplink = uplink.model_copy(
+            update={
+                "password": self._password(uplink, ("uplink",)),
+                "tls": uplink.tls and uplink.tls.under(self.folder),
+            }
+        )
         push = read_push(doc, self.folder)
         digest = self._hash(devices)
         if doc.mistakes:

@@ -69,6 +69,11 @@ class Tls(Strict):
             raise ValueError("`cert` and `key` belong together")
         return self
 
+    def under(self, folder: Path) -> "Tls":
+        """With the paths as seen from `folder`, that of the gateway file."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return self.model_copy(update={k: folder / v for k, v in given.items() if v})
+
 
 class Login(Strict):
     """How a client proves itself to a broker, and the broker to it."""

@@ -56,7 +56,7 @@ class Session:
         self.acks: queue.SimpleQueue[tuple[str, bytes | bytearray]] = queue.SimpleQueue()
         self.refusal = ""
         self._root, self._wake = root, wake
-        self._connected = threading.Event()
+        self._connected, self._answered = threading.Event(), threading.Event()
         self.client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=f"pms-edge-{gateway}",
@@ -80,7 +80,8 @@ class Session:
         """Connects and subscribes to acks and commands. Raises OSError."""
         self.client.connect(host, port, keepalive=KEEPALIVE_S)
         self.client.loop_start()
-        if not self._connected.wait(CONNECT_S):
+        self._answered.wait(CONNECT_S)
+        if not self._connected.is_set():
             raise ConnectionError(self.refusal or "no answer from the broker")
         topics = ["ack/+", "cmd/+", *(t for t in self._commands if not t.startswith("cmd/"))]
         self.client.subscribe([(f"{self._root}/{topic}", 1) for topic in topics])
@@ -103,6 +104,7 @@ class Session:
             self.refusal = f"broker refused: {reason}"
         else:
             self._connected.set()
+        self._answered.set()
 
     def _on_subscribe(self, _c: Any, _u: Any, _mid: int, reasons: list[Any], _p: Any) -> None:
         if not any(reason.is_failure for reason in reasons):
@@ -112,7 +114,10 @@ class Session:
         self.lost.set()
         self._wake.set()
 
-    def _on_disconnect(self, *_: Any) -> None:
+    def _on_disconnect(self, _c: Any, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
+        if not self._connected.is_set() and not self.refusal:
+            self.refusal = f"broker closed the connection: {reason}"
+        self._answered.set()
         self.lost.set()
         self._wake.set()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-HEADER = re.compile(rb"#pms1 gw=(\S+) epoch=([0-9a-f]{8}) seq=(\d+) n=(\d+) base=(\d+)(?: encoding=\w+)?\n")
+HEADER = re.compile(
+    rb"#pms1 gw=(\S+) epoch=([0-9a-f]{8}) seq=(\d+) n=(\d+) base=(\d+)(?: encoding=\w+)?\n"
+)
 
 
 class Engine:
-    def __init__(self, port: int, *, acking: bool = True) -> None:
+    def __init__(
+        self, port: int, *, acking: bool = True, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.acking = acking
         self.batches: dict[tuple[str, str], list[tuple[int, str]]] = {}
         self.messages: list[tuple[str, bytes]] = []
@@ -28,6 +33,8 @@ class Engine:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda c, *_: c.subscribe("pms/v1/#", 1)
         self.client.on_message = self._on_message
+        if tls is not None:
+            self.client.tls_set_context(tls)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
 
