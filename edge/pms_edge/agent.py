@@ -224,9 +224,9 @@ class Agent:
             try:
                 await push.run()
                 self.starts_again = True
-            except OSError:
-                self.counters.add("config_not_stored")
-                log.exception("configuration state cannot be stored, trying again")
+            except Exception:  # a full disk, or a mistake of ours in reading a message
+                self.counters.add("config_failures")
+                log.exception("following pushed configuration failed, starting it again")
                 await asyncio.sleep(RESTART_S)
         stop.set()
 

@@ -22,18 +22,18 @@ def keep_local(pushed: Document, local: Document) -> None:
     """Fills what `pushed` leaves out of LOCAL from the gateway's own file; notes what differs."""
     if pushed.mistakes:
         return
-    for path in LOCAL:
+    endpoints = value_at(pushed.content, ("endpoints",))
+    names: list[str] = (
+        [n for n, value in endpoints.items() if isinstance(value, dict)]
+        if isinstance(endpoints, dict)
+        else []
+    )
+    for path in (*LOCAL, *(("endpoints", name, key) for name in names for key in FILES)):
         ours, theirs = value_at(local.content, path), value_at(pushed.content, path)
         if theirs is None:
             _fill(pushed.content, path, ours)
         elif theirs != ours:
             pushed.add(path, STAYS)
-    endpoints = value_at(pushed.content, ("endpoints",))
-    for name in endpoints if isinstance(endpoints, dict) else ():
-        for key in FILES:
-            path = ("endpoints", name, key)
-            if value_at(pushed.content, path) != value_at(local.content, path):
-                pushed.add(path, STAYS)
 
 
 def keep_writes(pushed: Document, local: Document | None) -> None:

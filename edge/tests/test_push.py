@@ -9,7 +9,7 @@ import pytest
 from edge_rig import PROFILE, free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pms_edge.push import Desired
+from pms_edge.push import Desired, mistakes_of
 from pms_edge.signed import MAX_BYTES, RefusedMessageError, read_signed, signature
 from register_device import ModbusDevice
 from remote_rig import KEY, ROOT, Operator, S, write_key
@@ -202,6 +202,51 @@ def test_without_a_key_nothing_pushed_is_even_looked_at(lift, start_agent, opera
     start_agent({key: value for key, value in lift.items() if key != "push"})
     eventually(lambda: len(operator.births) > births)
     assert devices(operator.births[-1]) == ["EL-01"]
+
+
+SECTIONS = [
+    "gateway",
+    "uplink",
+    "spool",
+    "classes",
+    "endpoints",
+    "devices",
+    "profiles",
+    "push",
+    "writes",
+]
+KEYS = st.sampled_from(
+    [*SECTIONS, *["id", "site", "host", "path", "password_file", "tls", "plc", "tcp", "mqtt", "a"]]
+)
+SOUND = {
+    "uplink": {"host": "h"},
+    "endpoints": {"plc": {"tcp": "127.0.0.1:502"}},
+    "devices": [{"id": "a", "profile": "a", "endpoint": "plc"}],
+}
+NODES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(), inner),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(KEYS, NODES).map(lambda c: SOUND | c),
+    st.dictionaries(KEYS, NODES) | st.text(max_size=30),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_pushed_file_of_any_shape_is_told_its_mistakes(tmp_path_factory, content, profile):
+    folder = tmp_path_factory.mktemp("p")
+    (folder / "gateway.yaml").write_text(
+        "gateway: {id: gw-01, site: s}\nuplink: {host: h}\nendpoints: {}\ndevices: []\n"
+        "profiles: [.]\npush: {key_file: k}\n"
+    )
+    write_key(folder)
+    (folder / "new" / "profiles").mkdir(parents=True)
+    (folder / "new" / "gateway.yaml").write_text(json.dumps(content))
+    (folder / "new" / "profiles" / "a.yaml").write_text(json.dumps(profile), "utf-8")
+    for mistake in mistakes_of(folder / "gateway.yaml", folder / "new"):
+        assert str(folder) not in mistake.replace(f"{folder}/k", "")
 
 
 @given(st.binary(max_size=300) | st.text().map(lambda s: s.encode("utf-8", "surrogatepass")))

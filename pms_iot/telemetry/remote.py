@@ -117,8 +117,8 @@ def exchange(
     Raises BrokerUnavailableError.
     """
     heard: queue.SimpleQueue[Content | PmsError] = queue.SimpleQueue()
-    client = _client(settings, answers, accepts, heard, ask)
     try:
+        client = _client(settings, answers, accepts, heard, ask)
         client.connect(settings.host, settings.port, _KEEPALIVE_S)
     except OSError as problem:
         raise BrokerUnavailableError(f"{settings.host}:{settings.port}: {problem}") from problem
