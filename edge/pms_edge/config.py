@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,7 +71,7 @@ class Config:
     hash: str
     push: Push | None = None  # with its key
     writes: bool = False
-    clock: ClockSettings = ClockSettings()
+    clock: ClockSettings = field(default_factory=ClockSettings)
 
     def devices_of(self, endpoint: str) -> list[Device]:
         return [device for device in self.devices if device.endpoint == endpoint]

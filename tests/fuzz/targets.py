@@ -1,5 +1,6 @@
 """What is fuzzed: every decoder that takes bytes from outside, and what must hold whatever comes."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +32,22 @@ class Register:
         return len(asset) + len(point) if point else None
 
     def info(self, series: int) -> SeriesInfo:
-        return SeriesInfo(series, 1, "a", "riverside", "elevator", "p", "float", "", "", "", None, None, None, False)
+        return SeriesInfo(
+            series,
+            1,
+            "a",
+            "riverside",
+            "elevator",
+            "p",
+            "float",
+            "",
+            "",
+            "",
+            None,
+            None,
+            None,
+            False,
+        )
 
 
 REGISTER = Register()
@@ -75,28 +91,20 @@ def gb26875(data: bytes) -> None:
 
 
 def _reports(data: bytes) -> None:
-    try:
+    with contextlib.suppress(objects.DataError):
         objects.decode(data)
-    except objects.DataError:
-        pass
 
 
 def json_mapping(data: bytes) -> None:
     """Paths, templates and discovery over any text and any JSON."""
     head, _, body = data.partition(b"\n")
     text, message = head.decode("utf-8", "replace"), Message("a/b/config", body, False, NOW_NS)
-    try:
+    with contextlib.suppress(ValueError):  # MalformedError is one
         pick(parse_json(body), parse_path(text))
-    except ValueError:  # MalformedError is one
-        pass
-    try:
+    with contextlib.suppress(RefusedTemplateError, MalformedError):
         parse_template("{{" + text + "}}")(message)
-    except (RefusedTemplateError, MalformedError):
-        pass
-    try:
+    with contextlib.suppress(MalformedError):
         parse_announcement(message._replace(topic=f"homeassistant/sensor/{text[:20]}/config"))
-    except MalformedError:
-        pass
 
 
 def meokon_frame(data: bytes) -> None:
@@ -121,7 +129,6 @@ def wire(data: bytes) -> None:
         assert message.header.n == len(message.batch.series) + lost + sum(
             field.count for field in message.unknown
         )
-
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
