@@ -14,7 +14,7 @@ from statistics import median
 from typing import cast
 
 import uvloop
-from pms_edge.gateway_file import Address
+from pms_edge.config.gateway_file import Address
 from pms_edge.modbus import ModbusTcp
 from pymodbus.client import AsyncModbusTcpClient
 

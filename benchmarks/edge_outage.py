@@ -23,12 +23,12 @@ import httpx2
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from pms_edge.batch import Batch, Batcher
+from pms_edge.config.gateway_file import Uplink as UplinkSettings
 from pms_edge.counters import Counters
-from pms_edge.gateway_file import Uplink as UplinkSettings
 from pms_edge.line import Line
-from pms_edge.spool import Spool
-from pms_edge.spool_file import Row, SpoolFile
-from pms_edge.uplink import Uplink
+from pms_edge.spool.file import Row, SpoolFile
+from pms_edge.spool.spool import Spool
+from pms_edge.uplink.uplink import Uplink
 from ruamel.yaml import YAML
 
 from benchmarks import Row as Measured

@@ -9,22 +9,22 @@ from typing import Any
 
 from pms_edge.batch import Batcher
 from pms_edge.clock import Clock
-from pms_edge.commands import DeviceWrites
-from pms_edge.config import Config
+from pms_edge.config.load import Config
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
 from pms_edge.gb26875.centre import Centre
 from pms_edge.gb26875.server import Listener
-from pms_edge.generations import Generations
 from pms_edge.health import resident_bytes
 from pms_edge.line import series_head, values_line
 from pms_edge.logs import kv
 from pms_edge.modbus.endpoint import reader_of
 from pms_edge.mqtt_in.broker import MqttIn
-from pms_edge.poller import EndpointPoller
-from pms_edge.push import ConfigPush
-from pms_edge.spool import Spool
-from pms_edge.uplink import Uplink
+from pms_edge.polling.poller import EndpointPoller
+from pms_edge.remote.commands import DeviceWrites
+from pms_edge.remote.generations import Generations
+from pms_edge.remote.push import ConfigPush
+from pms_edge.spool.spool import Spool
+from pms_edge.uplink.uplink import Uplink
 from pms_edge.wall import WallWatch, recorded_ns
 
 log = logging.getLogger(__name__)

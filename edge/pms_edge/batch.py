@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pms_edge.encoding import Encoding, encode
 from pms_edge.line import Line, uncertain
+from pms_edge.uplink.encoding import Encoding, encode
 
 MAX_BATCH_SAMPLES = 5000
 

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pms_edge.check import check_file
 from pms_edge.clock import clock_from
+from pms_edge.config.check import check_file
+from pms_edge.config.located import ConfigError
 from pms_edge.doctor import command as doctor
 from pms_edge.import_points import command as import_points
-from pms_edge.located import ConfigError
 from pms_edge.logs import log_to_stderr
-from pms_edge.profile_list import list_profiles
+from pms_edge.profiles.listing import list_profiles
 
 if TYPE_CHECKING:
     from pms_edge.agent import Agent
@@ -69,7 +69,7 @@ def _check(files: list[Path]) -> int:
 
 def _run(gateway: Path, ready_file: Path | None, log_level: str) -> int:
     # asyncio and paho are loaded only here: `check` needs none of them.
-    from pms_edge.generations import Generations
+    from pms_edge.remote.generations import Generations
     from pms_edge.start import open_agent, roll_back_failure, start_again
 
     log_to_stderr(log_level)

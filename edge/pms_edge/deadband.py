@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pms_edge.meaning import BAD, GOOD, Raw
-from pms_edge.points import Point
+from pms_edge.decode.meaning import BAD, GOOD, Raw
+from pms_edge.profiles.points import Point
 
 NS = 1_000_000_000
 

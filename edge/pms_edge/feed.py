@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from pms_edge.batch import Batcher
-from pms_edge.config import Device
+from pms_edge.config.load import Device
 from pms_edge.counters import Counters
 from pms_edge.deadband import Deadband, Sent
-from pms_edge.decode import BAD, GOOD, Decoded, Part, Raw, conversion, is_sample
+from pms_edge.decode.decoder import BAD, GOOD, Decoded, Part, Raw, conversion, is_sample
 from pms_edge.health import DeviceHealth
 from pms_edge.line import Line, LineTemplate, bad_line, render_mixed, series_head
-from pms_edge.points import Point
+from pms_edge.profiles.points import Point
 
 
 class BlockTemplate(LineTemplate):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pms_edge.timeouts import RoundTrips, quantile
+from pms_edge.polling.timeouts import RoundTrips, quantile
 
 UTILISATION_S = 60.0
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoded, Raw
+from pms_edge.decode.decoder import BAD, GOOD, UNCERTAIN, Decoded, Raw
 
 _ESCAPES = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from pms_edge.agent import Agent
 from pms_edge.clock import Clock
-from pms_edge.config import Config, load_config
-from pms_edge.generations import Generations
-from pms_edge.located import ConfigError, Document
+from pms_edge.config.load import Config, load_config
+from pms_edge.config.located import ConfigError, Document
+from pms_edge.remote.generations import Generations
 
 log = logging.getLogger(__name__)
 

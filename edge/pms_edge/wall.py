@@ -13,7 +13,7 @@ from typing import Any
 
 from pms_edge.clock import NS, Clock
 from pms_edge.logs import kv
-from pms_edge.spool_file import LANES
+from pms_edge.spool.file import LANES
 
 log = logging.getLogger(__name__)
 

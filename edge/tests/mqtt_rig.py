@@ -5,14 +5,14 @@ from typing import Any
 
 from pms_edge.batch import Batcher
 from pms_edge.clock import NS
-from pms_edge.config import Device
+from pms_edge.config.load import Device
+from pms_edge.config.located import Document
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
-from pms_edge.located import Document
 from pms_edge.mqtt_in.adoption import Adoption
 from pms_edge.mqtt_in.device import MappedDevice
 from pms_edge.mqtt_in.messages import Message
-from pms_edge.profiles import load_profile
+from pms_edge.profiles.profile import load_profile
 
 NOW = 1_700_000_000 * NS
 HEAD = "room,site=s,asset=R1 "

@@ -7,7 +7,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
-from pms_edge.signed import signature
+from pms_edge.remote.signed import signature
 from tiny_engine import eventually
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -4,7 +4,7 @@ import random
 
 from pms_edge.batch import Batch
 from pms_edge.counters import Counters
-from pms_edge.spool import Spool
+from pms_edge.spool.spool import Spool
 from tiny_engine import eventually
 
 MB = 1_000_000

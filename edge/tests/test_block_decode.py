@@ -8,9 +8,9 @@ import pytest
 from edge_rig import point
 from hypothesis import given
 from hypothesis import strategies as st
-from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoder, byte_order, conversion
-from pms_edge.points import INTEGER_BITS, WORDS, in_parts
-from pms_edge.shortest import shortest
+from pms_edge.decode.decoder import BAD, GOOD, UNCERTAIN, Decoder, byte_order, conversion
+from pms_edge.decode.shortest import shortest
+from pms_edge.profiles.points import INTEGER_BITS, WORDS, in_parts
 
 LENGTH = 40  # registers
 ORDERS = ["ABCD", "BADC", "CDAB", "DCBA", "CDABGHEF", "DCBAHGFE", "EFGHABCD", "FEHGBADC"]

@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pms_edge.breaker import DEAD_IDLE, Breaker
-from pms_edge.timeouts import LONGEST_S, SHORTEST_S, Timeouts, quantile
+from pms_edge.polling.breaker import DEAD_IDLE, Breaker
+from pms_edge.polling.timeouts import LONGEST_S, SHORTEST_S, Timeouts, quantile
 
 
 def plain(**more) -> Breaker:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from edge_rig import PROFILE
-from pms_edge.check import check_file
-from pms_edge.config import load_config
-from pms_edge.gateway_file import Address
+from pms_edge.config.check import check_file
+from pms_edge.config.gateway_file import Address
+from pms_edge.config.load import load_config
+from pms_edge.config.located import ConfigError, Document
 from pms_edge.gb26875.profile import load_any_profile
-from pms_edge.located import ConfigError, Document
-from pms_edge.profiles import profile_files, shipped_profiles
+from pms_edge.profiles.profile import profile_files, shipped_profiles
 
 HERE = Path(__file__).parent
 BROKEN = sorted((HERE / "broken").glob("*.yaml"))

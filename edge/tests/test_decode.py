@@ -5,7 +5,7 @@ import pytest
 from edge_rig import point
 from hypothesis import given
 from hypothesis import strategies as st
-from pms_edge.decode import BAD, FORMATS, GOOD, UNCERTAIN, Decoder, byte_order
+from pms_edge.decode.decoder import BAD, FORMATS, GOOD, UNCERTAIN, Decoder, byte_order
 
 ORDERS = ("ABCD", "BADC", "CDAB", "DCBA")
 NUMBERS = [kind for kind in FORMATS if kind != "bit"]

@@ -8,12 +8,12 @@ from edge_rig import point
 from hypothesis import given
 from hypothesis import strategies as st
 from pms_edge.batch import Batcher
-from pms_edge.config import Device
+from pms_edge.config.load import Device
 from pms_edge.counters import Counters
-from pms_edge.decode import BAD, GOOD, UNCERTAIN, Decoded, Decoder
+from pms_edge.decode.decoder import BAD, GOOD, UNCERTAIN, Decoded, Decoder
 from pms_edge.feed import DeviceFeed
-from pms_edge.planner import plan
-from pms_edge.profiles import Profile, ReadLimits
+from pms_edge.polling.planner import plan
+from pms_edge.profiles.profile import Profile, ReadLimits
 
 NS = 10**9
 

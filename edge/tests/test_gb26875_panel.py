@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pms_edge.decode import BAD, GOOD, UNCERTAIN
+from pms_edge.decode.decoder import BAD, GOOD, UNCERTAIN
 from pms_edge.gb26875.device_clock import NS, Now
 from pms_edge.gb26875.frames import ANSWER, CONFIRM, DENY, Frame, FrameSplitter
 from pms_edge.gb26875.mapping import AnalogKey, AnalogPoint, PanelMap

@@ -10,16 +10,16 @@ import pytest
 from edge_rig import free_port
 from pms_edge.batch import Batcher
 from pms_edge.clock import Clock
-from pms_edge.config import Device as Configured
+from pms_edge.config.gateway_file import Address
+from pms_edge.config.load import Device as Configured
+from pms_edge.config.located import Document
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
-from pms_edge.gateway_file import Address
 from pms_edge.gb26875.centre import Centre
 from pms_edge.gb26875.limits import Limits
 from pms_edge.gb26875.profile import load_any_profile
 from pms_edge.gb26875.server import Listener
-from pms_edge.located import Document
-from pms_edge.profiles import shipped_profiles
+from pms_edge.profiles.profile import shipped_profiles
 from tiny_engine import eventually
 from transmission_device import (
     ADDRESS,

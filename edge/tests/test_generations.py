@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pms_edge.generations import Generations
+from pms_edge.remote.generations import Generations
 
 
 def text_in_use(gateway_file: Path) -> str:

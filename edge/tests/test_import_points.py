@@ -8,12 +8,12 @@ import openpyxl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pms_edge.check import check_file
+from pms_edge.config.check import check_file
+from pms_edge.config.located import Document
 from pms_edge.import_points.rows import Options, read_rows
 from pms_edge.import_points.table import Row, Table, UnreadableError, read_table
 from pms_edge.import_points.values import order_of, place_of, range_of, scale_of, type_of
-from pms_edge.located import Document
-from pms_edge.profiles import load_profile
+from pms_edge.profiles.profile import load_profile
 
 CHINESE = """\
 恒压供水设备通讯点表,,,,,,,

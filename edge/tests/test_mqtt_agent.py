@@ -8,7 +8,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from pms_edge.check import check_file
+from pms_edge.config.check import check_file
 from test_meokon import CAPTURED, GOLDEN
 
 GUIDE = Path(__file__).parents[2] / "docs" / "mqtt-devices.md"

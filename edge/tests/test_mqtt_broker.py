@@ -13,7 +13,7 @@ from edge_rig import Broker, free_port
 from mqtt_rig import Rig
 from paho.mqtt.enums import CallbackAPIVersion
 from pms_edge.clock import Clock
-from pms_edge.gateway_file import Endpoint
+from pms_edge.config.gateway_file import Endpoint
 from pms_edge.mqtt_in.broker import MAX_PAYLOAD, MqttIn
 from tiny_engine import eventually
 

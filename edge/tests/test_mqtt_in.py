@@ -7,13 +7,13 @@ from edge_rig import PROFILE
 from paho.mqtt.enums import CallbackAPIVersion
 from pms_edge.batch import Batcher
 from pms_edge.clock import NS
-from pms_edge.config import Device
+from pms_edge.config.load import Device
+from pms_edge.config.located import Document
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
-from pms_edge.located import Document
 from pms_edge.mqtt_in.envelope import EnvelopeDevice
 from pms_edge.mqtt_in.messages import Message
-from pms_edge.profiles import load_profile
+from pms_edge.profiles.profile import load_profile
 
 
 class Rig:

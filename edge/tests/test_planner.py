@@ -1,8 +1,8 @@
 from edge_rig import point
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pms_edge.planner import Refusals, halves, plan
-from pms_edge.profiles import ReadLimits
+from pms_edge.polling.planner import Refusals, halves, plan
+from pms_edge.profiles.profile import ReadLimits
 
 KINDS = st.sampled_from(["holding", "input"])
 POINTS = st.lists(

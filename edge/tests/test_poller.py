@@ -8,15 +8,15 @@ import pytest
 from edge_rig import PROFILE, free_port
 from pms_edge.batch import Batcher
 from pms_edge.clock import NS, Clock
-from pms_edge.config import Device
+from pms_edge.config.gateway_file import Address
+from pms_edge.config.load import Device
+from pms_edge.config.located import Document
 from pms_edge.counters import Counters
-from pms_edge.exclusive import QueueFullError
 from pms_edge.feed import DeviceFeed
-from pms_edge.gateway_file import Address
-from pms_edge.located import Document
 from pms_edge.modbus import ModbusTcp, NoReplyError
-from pms_edge.poller import EndpointPoller
-from pms_edge.profiles import Profile, load_profile
+from pms_edge.polling.exclusive import QueueFullError
+from pms_edge.polling.poller import EndpointPoller
+from pms_edge.profiles.profile import Profile, load_profile
 from pymodbus.constants import ExcCodes
 from register_device import ModbusDevice
 from tiny_engine import eventually

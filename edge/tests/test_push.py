@@ -9,8 +9,8 @@ import pytest
 from edge_rig import PROFILE, free_port
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pms_edge.push import Desired, mistakes_of
-from pms_edge.signed import MAX_BYTES, RefusedMessageError, read_signed, signature
+from pms_edge.remote.push import Desired, mistakes_of
+from pms_edge.remote.signed import MAX_BYTES, RefusedMessageError, read_signed, signature
 from register_device import ModbusDevice
 from remote_rig import KEY, ROOT, Operator, S, write_key
 from ruamel.yaml import YAML

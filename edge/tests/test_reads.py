@@ -6,12 +6,12 @@ from edge_rig import PROFILE, point
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.batch import Batcher
-from pms_edge.config import Device
+from pms_edge.config.load import Device
+from pms_edge.config.located import Document
 from pms_edge.feed import DeviceFeed
-from pms_edge.located import Document
-from pms_edge.planner import Refusals, plan
-from pms_edge.profiles import ReadLimits, load_profile
-from pms_edge.reads import REPROBE_S, Reads, smallest_first
+from pms_edge.polling.planner import Refusals, plan
+from pms_edge.polling.reads import REPROBE_S, Reads, smallest_first
+from pms_edge.profiles.profile import ReadLimits, load_profile
 
 LIMITS = ReadLimits(max_words=60, max_gap=8)
 

@@ -3,11 +3,11 @@
 import struct
 
 import pytest
-from pms_edge.check import check_file
-from pms_edge.decode import Decoder
-from pms_edge.located import Document
-from pms_edge.planner import plan
-from pms_edge.profiles import load_profile, shipped_profiles
+from pms_edge.config.check import check_file
+from pms_edge.config.located import Document
+from pms_edge.decode.decoder import Decoder
+from pms_edge.polling.planner import plan
+from pms_edge.profiles.profile import load_profile, shipped_profiles
 from register_device import ModbusDevice
 
 PUMP = """\

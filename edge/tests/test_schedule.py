@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.clock import NS
-from pms_edge.schedule import Schedule, Slot
+from pms_edge.polling.schedule import Schedule, Slot
 
 PERIODS = st.floats(0.05, 60)
 

@@ -3,9 +3,9 @@ import sqlite3
 import pytest
 from pms_edge.batch import Batch
 from pms_edge.counters import Counters
-from pms_edge.gap import Gap
-from pms_edge.pending import PENDING_BATCHES
-from pms_edge.spool import Spool
+from pms_edge.spool.gap import Gap
+from pms_edge.spool.pending import PENDING_BATCHES
+from pms_edge.spool.spool import Spool
 from tiny_engine import eventually
 
 MB = 1_000_000

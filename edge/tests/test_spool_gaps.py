@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from pms_edge.gap import Gap, parse_gap
-from pms_edge.pending import PENDING_BATCHES
+from pms_edge.spool.gap import Gap, parse_gap
+from pms_edge.spool.pending import PENDING_BATCHES
 from spool_rig import batch, keep, open_spool, settle
 from tiny_engine import eventually
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pms_edge.batch import Batch
-from pms_edge.outlook import STEP_S, WINDOW_S, Outlook
-from pms_edge.packing import pack, unpack
+from pms_edge.spool.outlook import STEP_S, WINDOW_S, Outlook
+from pms_edge.spool.packing import pack, unpack
 from spool_rig import batch, keep, open_spool, settle
 
 BODIES = st.lists(st.binary(max_size=80) | st.text(",= \n%a1é").map(str.encode), min_size=1)

@@ -6,12 +6,12 @@ import json
 import pytest
 import zstandard
 from pms_edge.batch import Batch
+from pms_edge.config.gateway_file import Uplink as UplinkSettings
 from pms_edge.counters import Counters
-from pms_edge.cursor import RESEND_S, Cursor
-from pms_edge.gateway_file import Uplink as UplinkSettings
-from pms_edge.lane import Span
-from pms_edge.spool import Spool
-from pms_edge.uplink import Uplink, parse_ack
+from pms_edge.spool.lane import Span
+from pms_edge.spool.spool import Spool
+from pms_edge.uplink.cursor import RESEND_S, Cursor
+from pms_edge.uplink.uplink import Uplink, parse_ack
 from tiny_engine import HEADER, Engine, eventually
 
 ROOT = "pms/v1/riverside/gw-01"
@@ -220,7 +220,7 @@ def test_a_seq_that_is_no_number_is_no_ack(seq):
 
 
 def test_silence_of_the_engine_is_said_once_and_its_return_too(gateway_link, engine, caplog):
-    caplog.set_level("INFO", "pms_edge.uplink")
+    caplog.set_level("INFO", "pms_edge.uplink.uplink")
     engine.acking = False
     link = gateway_link(resend_s=0.3)
     link.keep(batch(1), batch(2))

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from certificates import Authority, missing
 from edge_rig import Broker
-from pms_edge.gateway_file import Tls
+from pms_edge.config.gateway_file import Tls
 from spool_rig import batch
 from test_uplink import Gateway
 from tiny_engine import Engine, eventually

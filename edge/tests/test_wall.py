@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pms_edge.batch import Batcher
 from pms_edge.clock import NS, Clock
-from pms_edge.config import load_config
-from pms_edge.decode import Decoded
+from pms_edge.config.load import load_config
+from pms_edge.config.located import ConfigError
+from pms_edge.decode.decoder import Decoded
 from pms_edge.line import LineTemplate, bad_line, uncertain, values_line
-from pms_edge.located import ConfigError
 from pms_edge.wall import RELEASED_NS, WallWatch, kernel_synchronised, recorded_ns
 
 NOW = 1_800_000_000 * NS

@@ -11,13 +11,13 @@ import pytest
 import zstandard
 from edge_rig import point
 from pms_edge.batch import Batch, Batcher, payload
-from pms_edge.config import Device
-from pms_edge.decode import Decoder
+from pms_edge.config.load import Device
+from pms_edge.decode.decoder import Decoder
 from pms_edge.feed import DeviceFeed
-from pms_edge.gap import Gap
 from pms_edge.line import escape
-from pms_edge.profiles import Profile, ReadLimits
-from pms_edge.spool_file import gap_row
+from pms_edge.profiles.profile import Profile, ReadLimits
+from pms_edge.spool.file import gap_row
+from pms_edge.spool.gap import Gap
 
 GOLDEN = Path(__file__).parent / "golden"
 AT_NS = 1_700_000_000_000_000_000

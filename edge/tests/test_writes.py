@@ -9,13 +9,13 @@ import pytest
 from edge_rig import PROFILE
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pms_edge.attempt import Attempt
-from pms_edge.commands import WriteCommand
-from pms_edge.encode import decode_one, encode, registers
-from pms_edge.journal import REMEMBERED, Journal
+from pms_edge.decode.encode import decode_one, encode, registers
 from pms_edge.modbus import NoReplyError, RefusedError
-from pms_edge.signed import RefusedMessageError, read_signed, signature
-from pms_edge.writes import WriteEntry, _point
+from pms_edge.profiles.writes import WriteEntry, _point
+from pms_edge.remote.attempt import Attempt
+from pms_edge.remote.commands import WriteCommand
+from pms_edge.remote.journal import REMEMBERED, Journal
+from pms_edge.remote.signed import RefusedMessageError, read_signed, signature
 from pymodbus.constants import ExcCodes
 from register_device import ModbusDevice
 from remote_rig import KEY, Operator, S, write_key

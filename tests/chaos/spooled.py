@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pms_edge.spool_file import LANES, SpoolFile
+from pms_edge.spool.file import LANES, SpoolFile
 
 from pms_iot.telemetry.line import parse_line
 

@@ -8,7 +8,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from pms_edge.config import Config
+from pms_edge.config.load import Config
 
 WAIT_S = 15.0
 CONNECT_S = 5.0

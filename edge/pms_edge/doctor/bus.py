@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pms_edge.config import load_config
+from pms_edge.config.gateway_file import Endpoint
+from pms_edge.config.load import load_config
 from pms_edge.doctor.ask import ask_health
 from pms_edge.doctor.line import explain
 from pms_edge.doctor.load import Planned, planned, spool_bytes_per_s, utilisation
 from pms_edge.doctor.reserves import spool_line
-from pms_edge.gateway_file import Endpoint
 from pms_edge.modbus import NoReplyError, RefusedError
 from pms_edge.modbus.endpoint import reader_of
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pms_edge.fields import seconds
+from pms_edge.config.fields import seconds
 
 if TYPE_CHECKING:
     from pms_edge.doctor.scan import Found
@@ -123,8 +123,8 @@ def _scan(options: argparse.Namespace) -> int:
 
 
 def _bus(options: argparse.Namespace) -> int:
+    from pms_edge.config.located import ConfigError
     from pms_edge.doctor.bus import report
-    from pms_edge.located import ConfigError
 
     try:
         seen = report(options.gateway, seconds=options.seconds, ask_agent=options.agent, say=print)

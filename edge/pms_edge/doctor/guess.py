@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pms_edge.decode import byte_order
+from pms_edge.decode.decoder import byte_order
 
 ORDERS_32 = ("ABCD", "BADC", "CDAB", "DCBA")
 ORDERS_64 = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pms_edge.gateway_file import Endpoint
+from pms_edge.config.gateway_file import Endpoint
 from pms_edge.modbus.errors import NoReplyError
 
 LINES = {"tcp": "HOST:PORT", "rtu": "/dev/…", "rtu_tcp": "HOST:PORT"}

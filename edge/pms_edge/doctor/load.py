@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pms_edge.config import Config, Device
-from pms_edge.gateway_file import Endpoint
+from pms_edge.config.gateway_file import Endpoint
+from pms_edge.config.load import Config, Device
 from pms_edge.line import series_head
 from pms_edge.modbus.serial_port import BITS_PER_CHARACTER, shortest_gap_s
-from pms_edge.planner import Block, plan
+from pms_edge.polling.planner import Block, plan
 
 REQUEST_CHARACTERS = 8  # unit, function, address, count, CRC
 REPLY_CHARACTERS = 5  # unit, function, byte count, CRC; then the registers

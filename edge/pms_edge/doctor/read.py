@@ -3,9 +3,9 @@
 import argparse
 from collections.abc import Iterator
 
+from pms_edge.config.gateway_file import Endpoint
 from pms_edge.doctor import table
 from pms_edge.doctor.line import name_of
-from pms_edge.gateway_file import Endpoint
 from pms_edge.modbus import NoReplyError, RefusedError, RegisterReader
 from pms_edge.modbus.endpoint import reader_of
 

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pms_edge.config import Config
+from pms_edge.config.load import Config
 
 MB = 1_000_000
 PACKED = 0.15  # what packing leaves of a backlog's lines, about

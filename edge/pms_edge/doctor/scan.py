@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pms_edge.config.gateway_file import Endpoint
 from pms_edge.doctor.line import name_of
-from pms_edge.gateway_file import Endpoint
 from pms_edge.modbus import NoReplyError, RefusedError, RegisterReader
 from pms_edge.modbus.endpoint import reader_of
 

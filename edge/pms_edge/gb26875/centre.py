@@ -7,9 +7,9 @@ from typing import Any
 
 from pms_edge.batch import Batcher
 from pms_edge.clock import Clock
-from pms_edge.config import Device
+from pms_edge.config.load import Device
 from pms_edge.counters import Counters
-from pms_edge.decode import Decoded
+from pms_edge.decode.decoder import Decoded
 from pms_edge.feed import DeviceFeed
 from pms_edge.gb26875 import commands
 from pms_edge.gb26875.device_clock import Now

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from pms_edge.decode import GOOD, UNCERTAIN
+from pms_edge.decode.decoder import GOOD, UNCERTAIN
 
 NS = 1_000_000_000
 OLD_S = 60.0  # a report this old was kept back by the device

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pms_edge.decode import BAD, GOOD, NAN, UNCERTAIN, Raw
+from pms_edge.decode.decoder import BAD, GOOD, NAN, UNCERTAIN, Raw
 from pms_edge.gb26875.objects import Component, System
 
 # Bits of the state word of a system (8.2.1.1); a component has the first eight.

@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import Field
 
-from pms_edge.fields import Strict
+from pms_edge.config.fields import Strict
+from pms_edge.config.located import Document
 from pms_edge.gb26875.mapping import AnalogKey, AnalogPoint, PanelMap
 from pms_edge.gb26875.objects import ANALOG_STEP, System
 from pms_edge.gb26875.panel import BUILT_IN
-from pms_edge.located import Document
-from pms_edge.points import Bounds, Confidence, Name
-from pms_edge.profiles import Profile, ProfileId, ReadLimits, load_profile
+from pms_edge.profiles.points import Bounds, Confidence, Name
+from pms_edge.profiles.profile import Profile, ProfileId, ReadLimits, load_profile
 
 SECTION = "gb26875"
 

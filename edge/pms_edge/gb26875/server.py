@@ -6,8 +6,8 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
 
+from pms_edge.config.gateway_file import Address
 from pms_edge.counters import Counters
-from pms_edge.gateway_file import Address
 from pms_edge.gb26875.centre import Centre
 from pms_edge.gb26875.connection import Connection
 from pms_edge.gb26875.frames import MAX_FRAME_BYTES, FrameSplitter

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pms_edge.decode import BAD, GOOD, UNCERTAIN
+from pms_edge.decode.decoder import BAD, GOOD, UNCERTAIN
 from pms_edge.gb26875.commands import CHECK_DUTY, SYNC_CLOCK
 from pms_edge.gb26875.device_clock import DeviceClock, Now
 from pms_edge.gb26875.frames import ANSWER, CONFIRM, DENY, SEND, Frame

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+from pms_edge.config.located import Mistake
 from pms_edge.import_points.profile import Identity, check_points, profile_text
 from pms_edge.import_points.rows import Import, Imported, Options, read_rows
 from pms_edge.import_points.table import UnreadableError, read_table
-from pms_edge.located import Mistake
-from pms_edge.points import Confidence, Kind, Order, PointType
+from pms_edge.profiles.points import Confidence, Kind, Order, PointType
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:

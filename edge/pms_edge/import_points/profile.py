@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pms_edge.config.located import Document, Mistake
 from pms_edge.import_points.rows import Imported
-from pms_edge.located import Document, Mistake
-from pms_edge.profiles import load_profile
+from pms_edge.profiles.profile import load_profile
 
 
 class Identity(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from pms_edge.config.located import Mistake
 from pms_edge.import_points.columns import HEX, Column
 from pms_edge.import_points.table import Row, Table
 from pms_edge.import_points.values import (
@@ -20,7 +21,6 @@ from pms_edge.import_points.values import (
     words_of,
     writes_only,
 )
-from pms_edge.located import Mistake
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED = re.compile(r"^(reserved?|spare|unused|预留|保留|备用|空)$", re.IGNORECASE)

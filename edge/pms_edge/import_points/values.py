@@ -5,7 +5,7 @@ not sure of: nothing is guessed.
 import re
 from typing import NamedTuple
 
-from pms_edge.points import LONG_ORDERS, WORDS
+from pms_edge.profiles.points import LONG_ORDERS, WORDS
 
 BLANK = frozenset({"", "-", "--", "/", "\\", "—", "无", "n/a", "none", "null"})
 FUNCTION_KINDS = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}

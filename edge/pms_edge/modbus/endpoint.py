@@ -1,6 +1,6 @@
 """The client that an endpoint of the gateway file asks for."""
 
-from pms_edge.gateway_file import Endpoint
+from pms_edge.config.gateway_file import Endpoint
 from pms_edge.modbus.connection import RegisterReader
 from pms_edge.modbus.rtu import rtu_over_tcp
 from pms_edge.modbus.serial_port import SerialSettings, rtu_over_serial

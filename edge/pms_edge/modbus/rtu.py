@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from pms_edge.gateway_file import Address
+from pms_edge.config.gateway_file import Address
 from pms_edge.modbus.connection import Client, Connection, Traffic, connect_tcp
 from pms_edge.modbus.errors import NoReplyError, RefusedError
 from pms_edge.modbus.frames import cut_short, rtu_frame, take_rtu

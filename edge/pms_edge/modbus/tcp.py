@@ -2,7 +2,7 @@
 
 import time
 
-from pms_edge.gateway_file import Address
+from pms_edge.config.gateway_file import Address
 from pms_edge.modbus.connection import Client, Connection, connect_tcp
 from pms_edge.modbus.errors import NoReplyError, RefusedError
 from pms_edge.modbus.frames import take_tcp, tcp_frame

@@ -10,9 +10,10 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from pms_edge.clock import Clock
+from pms_edge.config.gateway_file import Address, Endpoint
+from pms_edge.config.tls import tls_context
 from pms_edge.counters import Counters
 from pms_edge.feed import DeviceFeed
-from pms_edge.gateway_file import Address, Endpoint
 from pms_edge.logs import kv
 from pms_edge.mqtt_in.adoption import Adoption
 from pms_edge.mqtt_in.device import MappedDevice
@@ -20,7 +21,6 @@ from pms_edge.mqtt_in.envelope import EnvelopeDevice
 from pms_edge.mqtt_in.filters import fewest, matches
 from pms_edge.mqtt_in.messages import Listener, Message
 from pms_edge.mqtt_in.sending import Elapsed
-from pms_edge.tls import tls_context
 
 log = logging.getLogger(__name__)
 

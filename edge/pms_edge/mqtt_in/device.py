@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pms_edge.counters import Counters
-from pms_edge.decode import BAD, GOOD, UNCERTAIN, Raw
+from pms_edge.decode.decoder import BAD, GOOD, UNCERTAIN, Raw
 from pms_edge.feed import DeviceFeed
 from pms_edge.mqtt_in.filters import matches
 from pms_edge.mqtt_in.mapping import MessageMap

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
-from pms_edge.decode import NAN
+from pms_edge.decode.decoder import NAN
 from pms_edge.mqtt_in.mapping import Discovered
 from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json
 from pms_edge.mqtt_in.paths import ABSENT

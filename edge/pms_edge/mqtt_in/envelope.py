@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pms_edge.counters import Counters
-from pms_edge.decode import BAD, GOOD, NAN, UNCERTAIN, Raw, judgement
+from pms_edge.decode.decoder import BAD, GOOD, NAN, UNCERTAIN, Raw, judgement
 from pms_edge.feed import DeviceFeed
 from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json
 from pms_edge.mqtt_in.sending import Elapsed, Reading, Sending

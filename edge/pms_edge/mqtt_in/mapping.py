@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pms_edge.fields import Seconds, Strict
-from pms_edge.located import Document, suggest
+from pms_edge.config.fields import Seconds, Strict
+from pms_edge.config.located import Document, suggest
 from pms_edge.mqtt_in.filters import valid_filter
 from pms_edge.mqtt_in.meokon import FIELDS
 from pms_edge.mqtt_in.paths import Path, parse_path
 from pms_edge.mqtt_in.stamps import TimeUnit
 from pms_edge.mqtt_in.values import ValueType
-from pms_edge.points import Bounds, Confidence, Name, Point, PointEntry, point_of
+from pms_edge.profiles.points import Bounds, Confidence, Name, Point, PointEntry, point_of
 
 Format = Literal["json", "plain", "meokon", "homeassistant"]
 PLACEHOLDERS = ("{topic}", "{id}")

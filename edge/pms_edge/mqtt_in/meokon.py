@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pms_edge.clock import NS
-from pms_edge.decode import Raw
+from pms_edge.decode.decoder import Raw
 from pms_edge.mqtt_in.messages import MalformedError
 
 # Start, command, length, id, battery, rssi, interval s, records, type, alarms.

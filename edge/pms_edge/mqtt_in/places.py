@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pms_edge.gateway_file import DeviceEntry, Endpoint
-from pms_edge.located import KeyPath
-from pms_edge.profiles import Profile
+from pms_edge.config.gateway_file import DeviceEntry, Endpoint
+from pms_edge.config.located import KeyPath
+from pms_edge.profiles.profile import Profile
 
 Mistakes = Iterator[tuple[KeyPath, str]]
 

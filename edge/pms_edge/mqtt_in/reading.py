@@ -4,14 +4,14 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pms_edge.decode import BAD, NAN, Convert, Raw, conversion
+from pms_edge.decode.decoder import BAD, NAN, Convert, Raw, conversion
 from pms_edge.mqtt_in.mapping import Format, MessageMap, PointInMessage
 from pms_edge.mqtt_in.meokon import decode
 from pms_edge.mqtt_in.messages import MalformedError, parse_json, parse_text
 from pms_edge.mqtt_in.paths import ABSENT, Path, pick
 from pms_edge.mqtt_in.sending import Reading
 from pms_edge.mqtt_in.values import Read, reader
-from pms_edge.points import Point
+from pms_edge.profiles.points import Point
 
 
 class Cell(NamedTuple):

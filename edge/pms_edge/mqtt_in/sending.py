@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from pms_edge.clock import NS
 from pms_edge.counters import Counters
-from pms_edge.decode import BAD, GOOD, Decoded, Raw
+from pms_edge.decode.decoder import BAD, GOOD, Decoded, Raw
 from pms_edge.feed import BlockTemplate, DeviceFeed
-from pms_edge.points import Point
+from pms_edge.profiles.points import Point
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from pms_edge.clock import NS
-from pms_edge.decode import GOOD
+from pms_edge.decode.decoder import GOOD
 
 TimeUnit = Literal["s", "ms", "ns", "iso"]
 _FACTORS = {"s": NS, "ms": 1_000_000, "ns": 1}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pms_edge.decode import NAN, Raw
+from pms_edge.decode.decoder import NAN, Raw
 
 ValueType = Literal["number", "bool", "enum"]
 Read = Callable[[Any], Raw]

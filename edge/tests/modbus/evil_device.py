@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from pms_edge.gateway_file import Address
+from pms_edge.config.gateway_file import Address
 from pymodbus.framer import FramerRTU
 
 # Seconds after the request, and what is sent then; None hangs up.

@@ -13,7 +13,7 @@ from pathlib import Path
 import libmodbus_server
 import pytest
 from libmodbus_server import COUNT, UNIT
-from pms_edge.gateway_file import Address
+from pms_edge.config.gateway_file import Address
 from pms_edge.modbus import ModbusTcp, SerialSettings, rtu_over_serial, rtu_over_tcp
 from pms_edge.modbus.connection import Client
 from pty_pair import PtyPair

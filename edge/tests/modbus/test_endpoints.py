@@ -12,7 +12,7 @@ from evil_device import (
     rtu_answer,
     tcp_answer,
 )
-from pms_edge.gateway_file import Endpoint
+from pms_edge.config.gateway_file import Endpoint
 from pms_edge.modbus.endpoint import reader_of
 
 

@@ -15,7 +15,7 @@ from evil_device import (
     tcp,
     tcp_answer,
 )
-from pms_edge.gateway_file import Address
+from pms_edge.config.gateway_file import Address
 from pms_edge.modbus import ModbusTcp, NoReplyError
 from pms_edge.modbus.frames import tcp_frame
 

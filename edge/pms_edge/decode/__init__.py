@@ -1,0 +1,1 @@
+"""From the bytes of a block to values in engineering units, and back."""

@@ -1,0 +1,1 @@
+"""Register maps as data: one profile for each model of equipment."""

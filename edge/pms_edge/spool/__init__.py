@@ -1,0 +1,1 @@
+"""Every batch on disk until the engine has acknowledged it."""
