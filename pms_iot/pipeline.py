@@ -9,9 +9,11 @@ database refuses a second live alert or order. How the state survives a restart 
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import compress, groupby
+from operator import not_
 from typing import Protocol
 
 import structlog
@@ -39,11 +41,12 @@ from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.store import SampleStore
-from pms_iot.telemetry.wire import Header, WireMessage, decode, hollow
+from pms_iot.telemetry.wire import Header, WireMessage, decode, hollow, join
 from pms_iot.workorders import service as workorders
 
 log = structlog.get_logger()
 
+AT_ONCE = 32  # messages; half of a gateway's window, so that it goes on sending meanwhile
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
 
 
@@ -100,6 +103,39 @@ class Pipeline:
             self.set_aside(received, problem)
         received.ack()
 
+    def process_all(self, received: Sequence[Received]) -> None:
+        """Messages in the order in which they came, as `process` does each.
+
+        What a gateway sends after an outage is taken in many batches at a time: the work for each
+        message costs more than that for its samples.
+        """
+        for topic, run in groupby(received, key=lambda one: one.topic):
+            messages = list(run)
+            if len(messages) == 1 or not topic.endswith(("/data", "/event")):
+                for one in messages:
+                    self.process(one)
+            else:
+                self._backlog(messages)
+
+    def _backlog(self, received: Sequence[Received]) -> None:
+        now_ns = self.clock.now_ns()
+        try:
+            messages = [decode(one.topic, one.payload, self.catalog, now_ns) for one in received]
+        except BadPayloadError:  # the one at fault is set aside
+            for one in received:
+                self.process(one)
+            return
+        first = messages[0]
+        with transaction(self.engine) as session:
+            headers = [message.header for message in messages]
+            fresh = watermarks.fresh(session, first.site, first.lane, headers)
+        for message in join(compress(messages, fresh)):
+            self._samples(message)
+        for message in compress(messages, map(not_, fresh)):
+            self._samples(message)
+        for one in received:
+            one.ack()
+
     def _samples(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         if message.header is None:  # third-party data: at least once, nothing to acknowledge
             self._take_in(message)
@@ -112,7 +148,7 @@ class Pipeline:
         elif verdict == "duplicate":
             self._acknowledge_again(message, message.header)
         else:  # one before it is missing; the gateway starts over by itself
-            self.counters.add("batches_ahead")
+            self.counters.add("batches_ahead", message.header.batches)
 
     def _take_in(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         """Samples first, then what follows from them, in one transaction."""
@@ -373,10 +409,19 @@ def run(
     while not stop.is_set():
         received = take(0.2)
         if received is not None:
-            _until_done(pipeline, received, stop)
+            _until_done(pipeline, [received, *_waiting(take)], stop)
 
 
-def _until_done(pipeline: Pipeline, received: Received, stop: threading.Event) -> None:
+def _waiting(take: Callable[[float], Received | None]) -> Iterator[Received]:
+    """What is there already, up to the most that is taken at a time."""
+    for _ in range(AT_ONCE - 1):
+        received = take(0)
+        if received is None:
+            return
+        yield received
+
+
+def _until_done(pipeline: Pipeline, received: Sequence[Received], stop: threading.Event) -> None:
     wait_s = 0.2
     while not stop.is_set():
         try:
@@ -394,14 +439,18 @@ def _until_done(pipeline: Pipeline, received: Received, stop: threading.Event) -
         wait_s = min(wait_s * 2, 10.0)
 
 
-def _guarded(pipeline: Pipeline, received: Received) -> None:
+def _guarded(pipeline: Pipeline, received: Sequence[Received]) -> None:
     """The supervisor of the queue: a message that breaks the code is set aside as well."""
     try:
-        pipeline.process(received)
+        pipeline.process_all(received)
     except AWAY:
         raise
     except Exception as problem:  # whatever it is, the messages behind it must go on
-        log.exception("message failed", topic=received.topic)
+        if len(received) > 1:
+            for one in received:
+                _guarded(pipeline, [one])
+            return
+        log.exception("message failed", topic=received[0].topic)
         pipeline.counters.add("messages_failed")
-        pipeline.set_aside(received, BadPayloadError("failed", repr(problem)[:200]))
-        received.ack()
+        pipeline.set_aside(received[0], BadPayloadError("failed", repr(problem)[:200]))
+        received[0].ack()

@@ -25,7 +25,22 @@ def judge(session: Session, site: str, lane: str, header: Header) -> Verdict:
     committed = _committed(session, site, lane, header)
     if header.seq <= committed:
         return "duplicate"
-    return "accept" if header.seq in (committed + 1, header.base) else "ahead"
+    next_one = header.first == committed + 1
+    return "accept" if next_one or header.first == header.base > committed else "ahead"
+
+
+def fresh(session: Session, site: str, lane: str, headers: Sequence[Header | None]) -> list[bool]:
+    """Of batches in the order in which they came, those that neither the record nor the list has before."""
+    newest: dict[str, int] = {}
+    found: list[bool] = []
+    for header in headers:
+        if header is None:
+            found.append(True)
+            continue
+        last = newest.get(header.epoch) or _committed(session, site, lane, header)
+        found.append(header.seq > last)
+        newest[header.epoch] = max(header.seq, last)
+    return found
 
 
 def advance(
@@ -37,9 +52,9 @@ def advance(
     Returns how many batches are lost for good, nearly always 0.
     """
     row = _row(session, site, lane, header, at)
-    skipped = header.seq - row.seq - (0 if lost else 1)
+    skipped = header.first - row.seq - (0 if lost else 1)
     row.seq = header.seq
-    row.batches += 1
+    row.batches += header.batches
     row.samples += header.n
     row.skipped += skipped
     row.updated_at = at

@@ -1,8 +1,9 @@
 """Wire v1: from an MQTT message to a `Batch`. What cannot be understood raises; what cannot be used is counted."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary, proxy
@@ -39,6 +40,13 @@ class Header(NamedTuple):
     seq: int
     n: int
     base: int
+    batches: int = (
+        1  # that these samples came in, when consecutive ones were joined; `seq` is the last
+    )
+
+    @property
+    def first(self) -> int:
+        return self.seq - self.batches + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,45 @@ def decode(topic: str, payload: bytes, catalog: Catalog, now_ns: int) -> WireMes
         columns.refused,
         gaps,
         malformed,
+    )
+
+
+def join(messages: Iterable[WireMessage]) -> list[WireMessage]:
+    """Batches that continue each other's stream as one, in order; all others as they are."""
+    runs: list[list[WireMessage]] = []
+    for message in messages:
+        if runs and _continues(runs[-1][-1], message):
+            runs[-1].append(message)
+        else:
+            runs.append([message])
+    return [_joined(run) if len(run) > 1 else run[0] for run in runs]
+
+
+def _continues(before: WireMessage, after: WireMessage) -> bool:
+    if before.header is None or after.header is None:
+        return False
+    where = before.site, before.lane, before.header.gateway, before.header.epoch
+    told = before.gaps or after.gaps or before.malformed_gaps or after.malformed_gaps
+    return (
+        where == (after.site, after.lane, after.header.gateway, after.header.epoch)
+        and after.header.seq == before.header.seq + 1
+        and not told
+    )
+
+
+def _joined(run: Sequence[WireMessage]) -> WireMessage:
+    headers = [message.header for message in run if message.header is not None]
+    refused: Counter[str] = Counter()
+    for message in run:
+        refused.update(message.refused)
+    return replace(
+        run[0],
+        header=headers[0]._replace(
+            seq=headers[-1].seq, n=sum(h.n for h in headers), batches=len(headers)
+        ),
+        batch=Batch.concat(message.batch for message in run),
+        unknown=tuple(field for message in run for field in message.unknown),
+        refused=refused,
     )
 
 

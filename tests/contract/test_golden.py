@@ -9,7 +9,7 @@ import pytest
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.kernel.db import open_engine
 from pms_iot.telemetry.gaps import GapRecord
-from pms_iot.telemetry.wire import decode
+from pms_iot.telemetry.wire import Header, decode
 from tests.register import register
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -90,7 +90,7 @@ def test_golden_files_decode_exactly(name: str, tmp_path: Path) -> None:
     payload = (GOLDEN / f"{name}.pms1").read_bytes()
     lane = "event" if name == "event" else "data"
     decoded = decode(f"pms/v1/{site}/gw-01/{lane}", payload, catalog, T0)
-    assert decoded.header == ("gw-01", "9f3a1c2b", seq, n, base)
+    assert decoded.header == Header("gw-01", "9f3a1c2b", seq, n, base)
     assert (decoded.lane, decoded.unknown, decoded.refused) == (lane, (), {})
     assert (decoded.gaps, decoded.malformed_gaps) == (GAPS.get(name, ()), 0)
     batch = decoded.batch

@@ -109,11 +109,10 @@ class Gateway:
     batches: Sequence[Sequence[Read]]
     sent: list[int] = field(default_factory=list[int])
 
-    def next(self, acked: int) -> bytes | None:
-        if acked == len(self.batches):
-            return None
-        self.sent.append(acked + 1)
-        return payload(acked + 1, self.batches[acked], base=acked + 1)
+    def next(self, acked: int, at_once: int) -> list[bytes]:
+        seqs = range(acked + 1, min(acked + at_once, len(self.batches)) + 1)
+        self.sent += seqs
+        return [payload(seq, self.batches[seq - 1], base=acked + 1) for seq in seqs]
 
 
 def reads() -> list[Read]:
@@ -140,11 +139,13 @@ def cut(at: Sequence[int]) -> list[list[Read]]:
     return [READS[i:j] for i, j in pairwise(bounds) if i < j]
 
 
-def take_part(rig: Rig, path: Pipeline, gateway: Gateway, save_every: int) -> bool:
+def take_part(
+    rig: Rig, path: Pipeline, gateway: Gateway, save_every: int, at_once: int
+) -> bool:
     """Sends everything, with ticks and snapshots in between; True when all is acknowledged."""
-    while (body := gateway.next(rig.acks.upto())) is not None:
+    while bodies := gateway.next(rig.acks.upto(), at_once):
         for step in (
-            lambda body=body: path.process(rig.received(body)),
+            lambda bodies=bodies: path.process_all([rig.received(body) for body in bodies]),
             lambda: path.tick(rig.clock.now_ns()),
             lambda: recovery.save(path) if len(gateway.sent) % save_every == 0 else None,
         ):
@@ -164,7 +165,11 @@ def patiently(step: Callable[[], object]) -> None:
 
 
 def run(
-    template: Path, cuts: Sequence[int], plan: Mapping[int, Mishap], save_every: int = 3
+    template: Path,
+    cuts: Sequence[int],
+    plan: Mapping[int, Mishap],
+    save_every: int = 3,
+    at_once: int = 1,
 ) -> tuple[dict[str, list[tuple[Any, ...]]], Rig, Trouble]:
     with tempfile.TemporaryDirectory() as directory:
         rig = Rig(template, Path(directory))
@@ -176,7 +181,7 @@ def run(
                 try:
                     path = rig.build(engine=core, store=store)
                     patiently(partial(recovery.restore, path))
-                    done = take_part(rig, path, gateway, save_every)
+                    done = take_part(rig, path, gateway, save_every, at_once)
                 except ProcessDied:
                     rig.samples.close()
                     rig.samples = rig.open_samples()
@@ -239,14 +244,17 @@ def test_a_mishap_at_any_single_step_changes_nothing(
         max_size=8,
     ),
     save_every=st.integers(1, 5),
+    at_once=st.integers(1, 5),
 )
-@example(cuts=[], plan={4: "dies after"}, save_every=1)
+@example(cuts=[], plan={4: "dies after"}, save_every=1, at_once=1)
+@example(cuts=list(range(0, len(READS), 4)), plan={9: "dies"}, save_every=2, at_once=8)
 def test_any_cut_and_any_mishaps_give_the_same_outcome(
     template: Path,
     undisturbed: tuple[dict[str, list[tuple[Any, ...]]], int],
     cuts: list[int],
     plan: dict[int, Mishap],
     save_every: int,
+    at_once: int,
 ) -> None:
-    found, _, _ = run(template, cuts, plan, save_every)
+    found, _, _ = run(template, cuts, plan, save_every, at_once)
     same(found, undisturbed[0])

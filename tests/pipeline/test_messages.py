@@ -200,3 +200,52 @@ def test_a_shelved_alert_opens_no_order_until_its_time_is_over(rig: Rig) -> None
     assert rig.rows("select origin, status from work_order where status != 'cancelled'") == [
         ("fault:PU-01", "new")
     ]
+
+
+def batches(*seqs: int, base: int = 1) -> list[bytes]:
+    """One read of each, 10 s apart by their number."""
+    return [payload(seq, run_of("PU-01", 10.0 * seq, [60 + seq]), base=base) for seq in seqs]
+
+
+def test_a_backlog_is_taken_at_once_and_acknowledged_to_its_end(rig: Rig) -> None:
+    path = rig.start()
+    path.process_all([rig.received(body) for body in batches(1, 2, 3, 4)])
+    assert [row[2] for row in rig.stored()] == [10.0, 20.0, 30.0, 40.0]
+    assert rig.rows("select seq, batches, samples, skipped from watermark") == [(4, 4, 4, 0)]
+    assert rig.acks.told == [("data", 4)]
+    assert rig.mqtt_acked == ["data"] * 4
+
+
+def test_what_a_gateway_sends_again_within_a_backlog_counts_once(rig: Rig) -> None:
+    path = rig.start()
+    path.process_all([rig.received(body) for body in batches(1, 2)])
+    path.process_all([rig.received(body) for body in batches(2, 3, 4, 3, 4, 5, 4)])
+    assert [row[2] for row in rig.stored()] == [10.0, 20.0, 30.0, 40.0, 50.0]
+    assert rig.rows("select seq, batches, samples, duplicates from watermark") == [(5, 5, 5, 4)]
+    assert rig.acks.upto() == 5
+
+
+def test_a_backlog_with_a_hole_is_taken_up_to_it(rig: Rig) -> None:
+    path = rig.start()
+    path.process_all([rig.received(body) for body in batches(1, 2, 4, 5)])
+    assert rig.rows("select seq, batches from watermark") == [(2, 2)]
+    assert rig.acks.told == [("data", 2)]
+    assert path.counters["batches_ahead"] == 2
+
+
+def test_a_backlog_after_an_eviction_begins_at_the_base(rig: Rig) -> None:
+    path = rig.start()
+    path.process_all([rig.received(body) for body in batches(1)])
+    path.process_all([rig.received(body) for body in batches(7, 8, 9, base=7)])
+    assert rig.rows("select seq, batches, skipped from watermark") == [(9, 4, 5)]
+    assert rig.acks.told == [("data", 1), ("data", 9)]
+
+
+def test_a_spoilt_message_in_a_backlog_is_set_aside_alone(rig: Rig) -> None:
+    path = rig.start()
+    first, second, third = batches(1, 2, 3)
+    path.process_all([rig.received(body) for body in (first, second + b"???\n", third)])
+    assert [row[2] for row in rig.stored()] == [10.0, 30.0]
+    assert rig.rows("select seq from watermark") == [(3,)]
+    assert rig.acks.upto() == 3
+    assert path.counters["messages_quarantined"] == 1

@@ -98,6 +98,8 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, error: NoReplyError | RefusedError) -> None:
         if self._answer and not self._answer.done():
+            if isinstance(error, RefusedError):  # an answer as well
+                self._traffic.rtt_s = time.monotonic() - self._sent_at
             self._answer.set_exception(error)
 
     def _time_out(self) -> None:

@@ -28,9 +28,14 @@ class TcpConnection(Connection):
     def data_received(self, data: bytes) -> None:
         self._silent = 0
         self._received = self._received + data if self._received else data
+        frames: list[tuple[int, bytes]] = []
         try:
+            # All of them first: after a frame that was cut short the next one ends its body, and
+            # only what then is left over shows it.
             while frame := take_tcp(self._received):
                 transaction, body, self._received = frame
+                frames.append((transaction, body))
+            for transaction, body in frames:
                 self._take(transaction, body)
         except NoReplyError as error:
             self._fail(error)

@@ -189,10 +189,10 @@ class EndpointPoller:
         read.refused = True
 
     def _answered(self, unit: Unit, began_s: float) -> float:
-        """Returns the round trip in seconds."""
-        rtt_s = self._monotonic() - began_s
+        """Returns the round trip in seconds; the quiet before it on a serial line is no part of it."""
+        rtt_s = self._reader.traffic.rtt_s
         unit.timeouts.answered(rtt_s)
-        self.health.busy_s += rtt_s
+        self.health.busy_s += self._monotonic() - began_s
         self.health.requests += 1
         if self._line.failing:
             self._reachable()
@@ -265,7 +265,7 @@ class EndpointPoller:
 
     def report(self) -> dict[str, Any]:
         """For `health`; any thread may ask."""
-        return self.health.report()
+        return {**self.health.report(), "late_replies": self._reader.traffic.late}
 
 
 def _jobs(
