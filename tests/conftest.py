@@ -4,10 +4,15 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pydantic import SecretStr
 
 from pms_iot.settings import InfluxSettings
 from tests import servers
+
+# How long an example takes says nothing on a shared machine.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 sys.path.insert(0, str(Path(__file__).parent))  # tiny_engine, register_device, edge_rig
 
 from edge_rig import MOSQUITTO, PROFILE, AgentProcess, Broker, StartAgent
 from tiny_engine import Engine
+
+# How long an example takes says nothing on a shared machine.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture

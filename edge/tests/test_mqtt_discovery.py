@@ -230,4 +230,5 @@ def test_no_announcement_upsets_the_others(config, state):
         rig.adoption.take(Message(topic, body, True, NOW))
         rig.adoption.take(Message(topic, state, True, NOW))
         rig.adoption.take(Message("zigbee2mqtt/room", state, False, NOW))
-    assert rig.take({"temperature": 1}, "zigbee2mqtt/room")[-1] == "temperature=1,q=192i"
+    # The door may have been moved to this topic, and then cannot read the message.
+    assert "temperature=1,q=192i" in rig.take({"temperature": 1}, "zigbee2mqtt/room")

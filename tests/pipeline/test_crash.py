@@ -139,9 +139,7 @@ def cut(at: Sequence[int]) -> list[list[Read]]:
     return [READS[i:j] for i, j in pairwise(bounds) if i < j]
 
 
-def take_part(
-    rig: Rig, path: Pipeline, gateway: Gateway, save_every: int, at_once: int
-) -> bool:
+def take_part(rig: Rig, path: Pipeline, gateway: Gateway, save_every: int, at_once: int) -> bool:
     """Sends everything, with ticks and snapshots in between; True when all is acknowledged."""
     while bodies := gateway.next(rig.acks.upto(), at_once):
         for step in (
