@@ -1,9 +1,9 @@
-# make demo · make test · make check · make bench · make chaos
+# make demo · make test · make check · make bench · make bench-edge · make chaos · make fuzz
 VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench chaos lock clean
+.PHONY: demo test check bench bench-edge chaos fuzz lock clean
 demo: $(VENV)/.ready
 	$(VENV)/bin/pms-iot demo
 
@@ -20,12 +20,23 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(PY) -m benchmarks
 
+bench-edge: $(VENV)/.ready
+	$(PY) -m benchmarks edge_client edge_agent edge_outage
+
 # kill -9 over agent, engine and broker, full disks, mute links, lying devices; `make test` runs a short one.
 chaos: export CHAOS_KILLS ?= 60
 chaos: export CHAOS_SECONDS ?= 200
 chaos: export CHAOS_SEED ?= $(shell date +%s)
 chaos: $(VENV)/.ready
 	$(PY) -m pytest tests/chaos -n 0 -s
+
+# Coverage-guided, over every decoder of bytes from outside; FUZZ_SECONDS for each of the five.
+fuzz: export FUZZ_SECONDS ?= 150
+fuzz: $(VENV)/.ready
+	$(PY) -m pip install -q 'atheris>=3'
+	for target in modbus gb26875 json_mapping meokon wire; do \
+		$(PY) -m tests.fuzz $$target -max_total_time=$$FUZZ_SECONDS -print_final_stats=1 -rss_limit_mb=4096 || exit 1; \
+	done
 
 $(VENV)/.ready: requirements.lock pyproject.toml edge/pyproject.toml simulators/pyproject.toml
 	./scripts/venv $(VENV)

@@ -1,9 +1,12 @@
 """Which configuration the process runs, and how it begins anew with another."""
 
+import ctypes
+import gc
 import logging
 import os
 import sqlite3
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from pms_edge.agent import Agent
@@ -22,6 +25,7 @@ def open_agent(generations: Generations, clock: Clock) -> Agent:
     ValueError, OSError or sqlite3.Error when nothing can be started.
     """
     config = _config(generations)
+    _give_memory_back()
     try:
         return Agent(config, clock, generations)
     except (ValueError, OSError, sqlite3.Error) as error:
@@ -43,6 +47,13 @@ def start_again() -> NoReturn:
     """The same command in the same process id: nothing of this agent is left, not even a thread."""
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _give_memory_back() -> None:
+    """Parsed files are garbage once they are a configuration: some MB of a small machine."""
+    gc.collect()
+    with suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _config(generations: Generations) -> Config:

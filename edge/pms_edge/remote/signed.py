@@ -28,7 +28,9 @@ class RefusedMessageError(Exception):
 class Signed(BaseModel):
     """What every signed message says: its own id and until when it counts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, strict=True, defer_build=True
+    )
 
     id: MessageId
     expires_ns: Nanoseconds
