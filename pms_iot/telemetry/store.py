@@ -12,9 +12,10 @@ from pms_iot.telemetry.batch import Batch
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """A series reduced to at most n buckets that keep its minima and maxima. Empty buckets are left out.
+    """A series reduced to buckets that keep its minima and maxima. Empty buckets are left out.
 
-    at: int64 ns, start of the bucket. low, high, mean: float64 over samples that are not NaN. count: int64.
+    at: int64 ns, start of the bucket, a multiple of `width_ns` since the epoch. low, high, mean: float64
+    over samples that are not NaN. count: int64, these samples. quality: uint8, the lowest of theirs.
     """
 
     at: NDArray[np.int64]
@@ -22,6 +23,8 @@ class Buckets:
     high: NDArray[np.float64]
     mean: NDArray[np.float64]
     count: NDArray[np.int64]
+    quality: NDArray[np.uint8]
+    width_ns: int
 
 
 class SampleStore(Protocol):
@@ -44,7 +47,11 @@ class SampleStore(Protocol):
         ...
 
     def downsample(self, series: int, start_ns: int, end_ns: int, buckets: int) -> Buckets:
-        """The window cut into `buckets` equal parts, each with its minimum, maximum, mean and count."""
+        """The window in buckets of `bucket_width`, each with its minimum, maximum, mean and count.
+
+        Samples outside of [start, end) never count, even where a bucket reaches beyond; a store that has
+        deleted raw samples and kept roll-ups may count the first and the last of these whole.
+        """
         ...
 
     def latest(self, series: Sequence[int]) -> Batch:
@@ -56,11 +63,25 @@ class SampleStore(Protocol):
         ...
 
 
-def bucket_width(start_ns: int, end_ns: int, buckets: int) -> int:
-    """Width in ns of `buckets` equal parts that cover the window; the last may reach past its end.
+_MINUTE_NS = 60 * 10**9
+_UNITS = (  # a width above the second is a multiple of the first
+    (60 * _MINUTE_NS, 240 * _MINUTE_NS),
+    (15 * _MINUTE_NS, 60 * _MINUTE_NS),
+    (_MINUTE_NS, 4 * _MINUTE_NS),
+    (10**9, 10**9),
+    (10**6, 10**6),
+)
 
+
+def bucket_width(start_ns: int, end_ns: int, buckets: int) -> int:
+    """Width in ns of at most `buckets` + 1 buckets that cover the window and start at multiples of it.
+
+    So the same buckets serve every window of about that length, and whole ones of 1 min, 15 min or 1 h
+    are made from roll-ups; they are up to a quarter wider than asked, from 1 min on.
     Raises ValueError unless start < end and buckets > 0.
     """
     if end_ns <= start_ns or buckets < 1:
         raise ValueError(f"no window [{start_ns}, {end_ns}) in {buckets} buckets")
-    return -(-(end_ns - start_ns) // buckets)
+    width = -(-(end_ns - start_ns) // buckets)
+    unit = next((unit for unit, above in _UNITS if width > above), 1)
+    return -(-width // unit) * unit

@@ -108,12 +108,12 @@ def json_mapping(data: bytes) -> None:
 
 
 def meokon_frame(data: bytes) -> None:
-    try:
-        meokon.decode(data)
-        crc = meokon.crc16(data).to_bytes(2, "big")
-        meokon.decode(b"\xa5\x5a" + data + crc + b"\x55\xaa")
-    except MalformedError:
-        pass
+    """As it came, and as an upload frame whose length and checksum are right."""
+    head = b"\xa5\x5a\x00" + (len(data) + 9).to_bytes(2, "big")
+    crc = meokon.crc16(head + data).to_bytes(2, "big")
+    for frame in (data, head + data + crc + b"\x55\xaa"):
+        with contextlib.suppress(MalformedError):
+            meokon.decode(frame)
 
 
 def wire(data: bytes) -> None:

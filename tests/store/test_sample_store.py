@@ -13,7 +13,7 @@ from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.influx import InfluxStore
-from pms_iot.telemetry.store import SampleStore
+from pms_iot.telemetry.store import Buckets, SampleStore, bucket_width
 from tests.register import small_register
 
 T0 = 1_700_000_000_000_000_000
@@ -165,7 +165,8 @@ def test_series_without_samples_are_empty(store: SampleStore, series: list[int])
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "buckets"), [(0, 100, 10), (3, 98, 7), (-50, 37, 500), (0, 1, 1)]
+    ("start", "end", "buckets"),
+    [(0, 100, 10), (3, 98, 7), (-50, 37, 500), (0, 1, 1), (-9000, 9000, 9)],
 )
 def test_downsampling_is_what_numpy_says(
     store: SampleStore, series: list[int], start: int, end: int, buckets: int
@@ -173,17 +174,23 @@ def test_downsampling_is_what_numpy_says(
     batch = random_batch([series[0]], 700)
     store.write(batch)
     first, last = T0 + start * S, T0 + end * S
-    width = -(-(last - first) // buckets)
     got = store.downsample(series[0], first, last, buckets)
-    inside = (batch.at >= first) & (batch.at < last) & ~np.isnan(batch.value)
-    at, value = batch.at[inside], batch.value[inside]
-    number = (at - first) // width
-    groups = [value[number == k] for k in np.unique(number)]
-    np.testing.assert_array_equal(got.at, first + np.unique(number) * width)
-    np.testing.assert_array_equal(got.low, [group.min() for group in groups])
-    np.testing.assert_array_equal(got.high, [group.max() for group in groups])
-    np.testing.assert_allclose(got.mean, [group.mean() for group in groups], rtol=1e-12)
-    np.testing.assert_array_equal(got.count, [len(group) for group in groups])
+    same_buckets(got, batch, first, last, buckets)
+
+
+def same_buckets(got: Buckets, batch: Batch, start: int, end: int, buckets: int) -> None:
+    width = bucket_width(start, end, buckets)
+    inside = (batch.at >= start) & (batch.at < end) & ~np.isnan(batch.value)
+    at, value, quality = batch.at[inside], batch.value[inside], batch.quality[inside]
+    number = at // width
+    groups = [number == k for k in np.unique(number)]
+    assert got.width_ns == width
+    np.testing.assert_array_equal(got.at, np.unique(number) * width)
+    np.testing.assert_array_equal(got.low, [value[group].min() for group in groups])
+    np.testing.assert_array_equal(got.high, [value[group].max() for group in groups])
+    np.testing.assert_allclose(got.mean, [value[group].mean() for group in groups], rtol=1e-12)
+    np.testing.assert_array_equal(got.count, [group.sum() for group in groups])
+    np.testing.assert_array_equal(got.quality, [quality[group].min() for group in groups])
 
 
 def test_a_window_that_is_none_is_an_error(store: SampleStore, series: list[int]) -> None:
