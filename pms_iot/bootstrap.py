@@ -41,8 +41,10 @@ from pms_iot.settings import Settings, names_of
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.embedded.summary import STEPS_NS
 from pms_iot.telemetry.influx import InfluxStore
-from pms_iot.telemetry.store import SampleStore
+from pms_iot.telemetry.mirrored import MirroredStore
+from pms_iot.telemetry.mirrored.outgoing import Outgoing
 from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders.technicians import apply_technicians
 
@@ -118,11 +120,25 @@ def _one_line(problem: Exception) -> str:
     return " ".join(said.split())
 
 
-def open_store(settings: Settings, catalog: SeriesCatalog, counters: Counters) -> SampleStore:
-    """InfluxDB where one is configured, else the embedded store."""
-    if settings.influx.url:
-        return InfluxStore(settings.influx, catalog)
-    return EmbeddedStore(settings.data_dir / "samples.db", counters)
+def open_store(
+    settings: Settings, catalog: SeriesCatalog, counters: Counters, clock: Clock
+) -> EmbeddedStore | MirroredStore:
+    """The embedded store; where an InfluxDB is configured, in front of it."""
+    if settings.influx.url is None:
+        return EmbeddedStore(settings.data_dir / "samples.db", counters, now_ns=clock.now_ns)
+    local = EmbeddedStore(
+        settings.data_dir / "samples.db", counters, now_ns=clock.now_ns, tell_finished=True
+    )
+    remote = InfluxStore(settings.influx, catalog)
+    outgoing = Outgoing(settings.data_dir / "outgoing.db", settings.influx.spool_mb * 2**20)
+    return MirroredStore(
+        local,
+        remote,
+        outgoing,
+        counters,
+        local_ns=int(settings.influx.local_hours * 3600e9),
+        now_ns=clock.now_ns,
+    )
 
 
 def open_channels(settings: Settings) -> list[Channel]:
@@ -216,7 +232,8 @@ class Runtime:
     settings: Settings
     clock: Clock
     engine: Engine
-    store: SampleStore
+    catalog: SeriesCatalog
+    store: EmbeddedStore | MirroredStore
     channels: Sequence[Channel]
     consumer: Consumer
     path: pipeline.Pipeline
@@ -230,7 +247,7 @@ class Runtime:
         try:
             recovery.restore(self.path)
         except StoreUnavailableError as problem:
-            place = self.settings.influx.url or str(self.settings.data_dir / "samples.db")
+            place = self.settings.data_dir / "samples.db"
             raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
         self.consumer.start()
         self._stopping = threading.Event()
@@ -290,9 +307,20 @@ class Runtime:
         outbox.deliver(self.engine, self.channels, self.clock.now())
 
     def _prune(self) -> None:
-        if isinstance(self.store, EmbeddedStore):
-            oldest = self.clock.now() - timedelta(days=self.settings.raw_days)
-            self.store.prune(to_ns(oldest))
+        if isinstance(self.store, MirroredStore):
+            self.store.prune()
+            return
+        settings, now = self.settings, self.clock.now()
+
+        def before(days: float) -> int:
+            return to_ns(now - timedelta(days=days))
+
+        scores = [info.id for info in self.catalog.all() if info.derived]
+        self.store.prune(before(settings.raw_days))
+        self.store.prune(before(settings.score_days), scores)
+        days = settings.minute_days, settings.quarter_days, settings.hour_days
+        for step_ns, kept in zip(STEPS_NS, days, strict=True):
+            self.store.prune_summaries(before(kept), [step_ns])
 
 
 def build(
@@ -301,7 +329,7 @@ def build(
     """Everything of `pms-iot serve`, wired and not yet running. Raises PmsError for what is misconfigured."""
     catalog = SeriesCatalog(engine)
     counters = Counters()
-    store = open_store(settings, catalog, counters)
+    store = open_store(settings, catalog, counters, clock)
     channels = open_channels(settings)
     consumer = Consumer(settings.mqtt, clock, counters)
     live = LiveFeed()
@@ -335,7 +363,9 @@ def build(
         not_ready=lambda: _not_ready(consumer, path),
         counters=counters.snapshot,
     )
-    return Runtime(settings, clock, engine, store, channels, consumer, path, create_app(deps))
+    return Runtime(
+        settings, clock, engine, catalog, store, channels, consumer, path, create_app(deps)
+    )
 
 
 def _zones(engine: Engine) -> dict[str, str]:
@@ -350,4 +380,6 @@ def _not_ready(consumer: Consumer, path: pipeline.Pipeline) -> dict[str, str]:
         found["broker"] = "not connected"
     if path.waiting:
         found["pipeline"] = "waiting for a store to come back"
+    if isinstance(path.store, MirroredStore) and (problem := path.store.problem):
+        found["influxdb"] = problem
     return found

@@ -37,6 +37,8 @@ class InfluxSettings(BaseModel, frozen=True):
     org: str = "pms"
     bucket: str = "pms"
     token: SecretStr = SecretStr("")
+    local_hours: float = Field(default=24.0, ge=12.0)  # the newest samples, kept here as well
+    spool_mb: int = Field(default=2048, ge=16)  # what may wait while the server is away
 
 
 class WebSettings(BaseModel, frozen=True):
@@ -86,6 +88,10 @@ class Settings(BaseSettings):
     email: EmailSettings = EmailSettings()
     admin_password: SecretStr | None = None  # sets the password of `manager` at first start
     raw_days: float = Field(default=30.0, gt=0)  # how long the embedded store keeps samples
+    score_days: float = Field(default=30.0, gt=0)  # and the samples that detectors make
+    minute_days: float = Field(default=180.0, gt=0)  # and roll-ups of 1 min
+    quarter_days: float = Field(default=730.0, gt=0)  # of 15 min
+    hour_days: float = Field(default=3650.0, gt=0)  # of 1 h
     verify_after_s: float = Field(default=300.0, ge=0)  # without the fault, until a repair counts
     tick_s: float = Field(
         default=1.0, gt=0

@@ -238,10 +238,14 @@ class Influx:
             with _made_by_api(self, name):
                 yield name
             return
-        httpx2.post(f"{self.url}/query", params={"q": f"CREATE DATABASE {name}"}).raise_for_status()
+        names = [name, *(f"{name}_{step}" for step in ("1m", "15m", "1h"))]
+        for each in names:  # an engine may make those of the roll-ups at a 2.x server
+            made = httpx2.post(f"{self.url}/query", params={"q": f"CREATE DATABASE {each}"})
+            made.raise_for_status()
         yield name
         if self.server.process and self.server.process.poll() is None:
-            httpx2.post(f"{self.url}/query", params={"q": f"DROP DATABASE {name}"})
+            for each in names:
+                httpx2.post(f"{self.url}/query", params={"q": f"DROP DATABASE {each}"})
 
 
 @contextmanager

@@ -8,7 +8,7 @@ states its quality; hence one writer per bucket, which knows how far each series
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,7 @@ from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.store import Buckets, bucket_width
 
 _LINES_PER_WRITE = 5000
+_STEP_NAMES = {60 * 10**9: "1m", 900 * 10**9: "15m", 3600 * 10**9: "1h"}  # of roll-ups
 _QUERY_LETTERS = 4000  # of one GET; servers and proxies take 8 kB of address
 _KEY_ESCAPES = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 
@@ -37,6 +38,10 @@ class SamplesRejectedError(PmsError):
     Samples of the batch that it did not object to are stored. Usual cause: a field that others wrote
     with another type.
     """
+
+
+class BucketMissingError(PmsError):
+    """A bucket for roll-ups does not exist and may not be made with this token."""
 
 
 class Register(Protocol):
@@ -61,7 +66,7 @@ class InfluxStore:
             raise ValueError("InfluxDB without a url")
         token = settings.token.get_secret_value()
         self._register = register
-        self._bucket = settings.bucket
+        self._bucket, self._org = settings.bucket, settings.org
         self._client = InfluxDBClient(settings.url, token=token, org=settings.org, enable_gzip=gzip)
         self._writer = self._client.write_api(SYNCHRONOUS)
         self._http = httpx2.Client(
@@ -79,7 +84,7 @@ class InfluxStore:
             self._look_up_newest(batch)
             lines = self._lines(batch)
             for start in range(0, len(lines), _LINES_PER_WRITE):
-                self._send("\n".join(lines[start : start + _LINES_PER_WRITE]))
+                self._send("\n".join(lines[start : start + _LINES_PER_WRITE]), self._bucket)
             for series, at in zip(batch.series.tolist(), batch.at.tolist(), strict=True):
                 self._newest[series] = max(at, self._newest[series])
 
@@ -119,10 +124,13 @@ class InfluxStore:
         head = f"{info.kind.translate(_KEY_ESCAPES)},site={site},asset={asset}"
         return _Place(info.asset_id, head, info.point.translate(_KEY_ESCAPES))
 
-    def _send(self, lines: str) -> None:
+    def _send(self, lines: str, bucket: str) -> None:
         try:
-            self._writer.write(self._bucket, record=lines)
+            self._writer.write(bucket, record=lines)
         except ApiException as error:
+            if error.status == 404 and bucket != self._bucket:
+                self._make_bucket(bucket)
+                raise StoreUnavailableError(f"bucket {bucket} is new: try again") from error
             if error.status in (400, 422):
                 raise SamplesRejectedError(f"InfluxDB {error.status}: {error.body}") from error
             raise StoreUnavailableError(f"InfluxDB {error.status}: {error.body}") from error
@@ -153,22 +161,71 @@ class InfluxStore:
 
     def downsample(self, series: int, start_ns: int, end_ns: int, buckets: int) -> Buckets:
         width = bucket_width(start_ns, end_ns, buckets)
+        return self.in_buckets(series, start_ns, end_ns, width)
+
+    def in_buckets(
+        self, series: int, start_ns: int, end_ns: int, width_ns: int, *, step_ns: int = 0
+    ) -> Buckets:
+        """As `downsample`, by the width of a bucket; from the roll-ups of `step_ns` if that is given."""
         info = self._register.info(series)
-        field = _identifier(info.point)
-        query = (
-            f"SELECT min({field}), max({field}), mean({field}), count({field}) {_from(info)}"
-            f" AND time >= {start_ns} AND time < {end_ns}"
-            f" GROUP BY time({width}ns, {start_ns % width}ns) fill(none)"
-        )
-        rows = self._query([query])[0]
-        at, low, high, mean, count = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+        names = [info.point + suffix for suffix in ("_min", "_max", "_sum", "_n")]
+        low, high, total, count = map(_identifier, names if step_ns else [info.point] * 4)
+        window = f"time >= {start_ns} AND time < {end_ns}"
+        by_time = f"GROUP BY time({width_ns}ns) fill(none)"
+        counted = f"sum({count})" if step_ns else f"count({count})"
+        quality = _identifier(info.point + "_q")
+        statements = [
+            f"SELECT min({low}), max({high}), sum({total}), {counted} {_from(info)}"
+            f" AND {window} {by_time}",
+            # Only qualities that are not good are stored, and negative ones are of missing samples.
+            f"SELECT min({quality}) {_from(info)} AND {window} AND {quality} >= 0 {by_time}",
+        ]
+        rows, worst = self._query(statements, self._bucket_of(step_ns))
+        at, low, high, total, count = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+        lowest = {int(row[0]): int(row[1]) for row in worst}
+        low_, high_, n = np.array(low, np.float64), np.array(high, np.float64), np.array(count)
         return Buckets(
             np.array(at, np.int64),
-            np.array(low, np.float64),
-            np.array(high, np.float64),
-            np.array(mean, np.float64),
-            np.array(count, np.int64),
+            low_,
+            high_,
+            # Rounding must not put the mean of equal values outside of them.
+            np.clip(np.array(total, np.float64) / n.astype(np.float64), low_, high_),
+            n.astype(np.int64),
+            np.array([lowest.get(int(start), GOOD) for start in at], np.uint8),
+            width_ns,
         )
+
+    def write_buckets(self, rows: Iterable[tuple[int, Buckets]], step_ns: int) -> None:
+        """Roll-ups of series, into the bucket of this width. Raises BucketMissingError as well."""
+        lines = [line for series, buckets in rows for line in self._summary_lines(series, buckets)]
+        bucket = self._bucket_of(step_ns)
+        for start in range(0, len(lines), _LINES_PER_WRITE):
+            self._send("\n".join(lines[start : start + _LINES_PER_WRITE]), bucket)
+
+    def _summary_lines(self, series: int, buckets: Buckets) -> Iterator[str]:
+        place = self._place(series)
+        columns = (buckets.at, buckets.low, buckets.high, buckets.mean, buckets.count)
+        for at, low, high, mean, n, q in zip(
+            *(column.tolist() for column in columns), buckets.quality.tolist(), strict=True
+        ):
+            field = place.field
+            quality = "" if q == GOOD else f",{field}_q={q}i"
+            yield (
+                f"{place.head} {field}_min={low!r},{field}_max={high!r},"
+                f"{field}_sum={mean * n!r},{field}_n={n}i{quality} {at}"
+            )
+
+    def _bucket_of(self, step_ns: int) -> str:
+        return self._bucket + (f"_{_STEP_NAMES[step_ns]}" if step_ns else "")
+
+    def _make_bucket(self, bucket: str) -> None:
+        """Raises BucketMissingError where only an administrator may."""
+        try:
+            self._client.buckets_api().create_bucket(bucket_name=bucket, org=self._org)
+        except ApiException as error:
+            raise BucketMissingError(f"bucket {bucket}: {error.status} {error.body}") from error
+        except (HTTPError, OSError) as error:
+            raise StoreUnavailableError(f"InfluxDB: {error}") from error
 
     def close(self) -> None:
         self._writer.close()
@@ -186,19 +243,19 @@ class InfluxStore:
             for column, number in enumerate(group)
         )
 
-    def _query(self, statements: Sequence[str]) -> list[list[Any]]:
+    def _query(self, statements: Sequence[str], bucket: str | None = None) -> list[list[Any]]:
         """The rows of each statement, `[time, column, …]`; several statements share a request."""
         answers: list[list[Any]] = []
         waiting: list[str] = []
         for statement in statements:
             if waiting and sum(map(len, waiting)) + len(statement) > _QUERY_LETTERS:
-                answers += self._ask(waiting)
+                answers += self._ask(waiting, bucket or self._bucket)
                 waiting = []
             waiting.append(statement)
-        return answers + (self._ask(waiting) if waiting else [])
+        return answers + (self._ask(waiting, bucket or self._bucket) if waiting else [])
 
-    def _ask(self, statements: Sequence[str]) -> list[list[Any]]:
-        asked = {"db": self._bucket, "q": ";".join(statements), "epoch": "ns"}
+    def _ask(self, statements: Sequence[str], bucket: str) -> list[list[Any]]:
+        asked = {"db": bucket, "q": ";".join(statements), "epoch": "ns"}
         try:
             answer = self._http.get("/query", params=asked)
         except httpx2.TransportError as error:

@@ -85,3 +85,16 @@ def bucket_width(start_ns: int, end_ns: int, buckets: int) -> int:
     width = -(-(end_ns - start_ns) // buckets)
     unit = next((unit for unit, above in _UNITS if width > above), 1)
     return -(-width // unit) * unit
+
+
+def joined_buckets(parts: Sequence[Buckets], width_ns: int) -> Buckets:
+    """Parts of one width that follow each other."""
+    return Buckets(
+        np.concatenate([np.empty(0, np.int64), *(part.at for part in parts)]),
+        np.concatenate([np.empty(0), *(part.low for part in parts)]),
+        np.concatenate([np.empty(0), *(part.high for part in parts)]),
+        np.concatenate([np.empty(0), *(part.mean for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.count for part in parts)]),
+        np.concatenate([np.empty(0, np.uint8), *(part.quality for part in parts)]),
+        width_ns,
+    )

@@ -1,6 +1,7 @@
 """What chaos happens to: an evil device, the agent, a broker that keeps nothing, the engine; all processes."""
 
 import json
+import math
 import shutil
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from pms_iot.telemetry.embedded import EmbeddedStore
 from tests.chaos import evil_device as device
 from tests.chaos.proxy import Proxy
 from tests.servers import Server, free_port, listens, require, wait_for
@@ -188,12 +190,13 @@ class Plant:
                 (KIND,),
             )
             names = {id: (code, key) for id, code, key in rows}
-        with closing(sqlite3.connect(self.directory / "samples.db")) as samples:
-            for series, at, value, quality in samples.execute(
-                "select series, at, value, quality from samples"
-            ):
-                if series in names:
-                    yield (*names[series], at, value, quality)
+        store = EmbeddedStore(self.directory / "samples.db", housekeeping=False)
+        with closing(store):
+            for series, (asset, point) in names.items():
+                batch = store.read(series, 0, 2**62)
+                columns = batch.at.tolist(), batch.value.tolist(), batch.quality.tolist()
+                for at, value, quality in zip(*columns, strict=True):
+                    yield asset, point, at, None if math.isnan(value) else value, quality
 
     def core_rows(self, query: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.directory / "core.db")) as core:

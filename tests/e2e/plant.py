@@ -20,11 +20,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine, text
 
 from pms_iot.assets.catalog import SeriesCatalog
-from pms_iot.bootstrap import open_store
 from pms_iot.kernel.clock import ScaledClock, to_ns
 from pms_iot.kernel.db import open_engine
-from pms_iot.settings import InfluxSettings, Settings
-from pms_iot.telemetry.counters import Counters
+from pms_iot.settings import InfluxSettings
+from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.influx import InfluxStore
 from tests.servers import free_port, listens, wait_for
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -263,15 +263,18 @@ class Plant:
         return (self.clock.now_ns() - self.clock.start_ns) / 1e9
 
     def samples_stored(self) -> int:
-        """Measured samples of the machines, read back through the store that the engine uses."""
+        """Measured samples of the machines, read back from where they end: the server, if there is one."""
         influx = {
             name.removeprefix("PMS_INFLUX__").lower(): value
             for name, value in self.engine_env.items()
             if name.startswith("PMS_INFLUX__")
         }
-        settings = Settings(data_dir=self.directory, influx=InfluxSettings.model_validate(influx))
         catalog = SeriesCatalog(self.core)
-        store = open_store(settings, catalog, Counters())
+        store = (
+            InfluxStore(InfluxSettings.model_validate(influx), catalog)
+            if influx
+            else EmbeddedStore(self.directory / "samples.db", housekeeping=False)
+        )
         start_ns = self.clock.start_ns - 10**9
         ids = [info.id for info in catalog.all() if info.kind != "gateway" and not info.derived]
         stored = sum(len(store.read(id, start_ns, self.clock.now_ns())) for id in ids)

@@ -11,13 +11,17 @@ import pytest
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
+from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.influx import InfluxStore
+from pms_iot.telemetry.mirrored import MirroredStore
+from pms_iot.telemetry.mirrored.outgoing import Outgoing
 from pms_iot.telemetry.store import Buckets, SampleStore, bucket_width
 from tests.register import small_register
 
 T0 = 1_700_000_000_000_000_000
 S = 10**9
+DAY_NS = 86_400 * S
 FOREVER = (0, 2**62)
 
 Reopen = Callable[[], SampleStore]
@@ -28,7 +32,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> SeriesCatalog:
     return small_register(tmp_path_factory.mktemp("register"))
 
 
-@pytest.fixture(params=["embedded", "influx"])
+@pytest.fixture(params=["embedded", "influx", "mirrored"])
 def reopen(
     request: pytest.FixtureRequest, tmp_path: Path, catalog: SeriesCatalog
 ) -> Generator[Reopen]:
@@ -45,7 +49,20 @@ def reopen(
             opened.callback(store.close)
             return store
 
-        yield embedded if request.param == "embedded" else influx
+        def mirrored() -> SampleStore:
+            """Its local part keeps the last day before a time long after these samples: all but the cut."""
+            store = MirroredStore(
+                EmbeddedStore(tmp_path / "samples.db", now_ns=lambda: T0 - DAY_NS),
+                InfluxStore(request.getfixturevalue("influx"), catalog),
+                Outgoing(tmp_path / "outgoing.db", 2**24),
+                Counters(),
+                local_ns=DAY_NS,
+                now_ns=lambda: T0,
+            )
+            opened.callback(store.close)
+            return store
+
+        yield {"embedded": embedded, "influx": influx, "mirrored": mirrored}[request.param]
 
 
 @pytest.fixture

@@ -148,12 +148,15 @@ class Change(NamedTuple):
     summaries: Sequence[tuple[int, bytes]]
 
 
-def apply(db: Connection, change: Change) -> None:
+def apply(db: Connection, change: Change, *, tell: bool) -> None:
+    """`tell`: note a finished window, for whoever wants its roll-ups."""
     new = change.new
     db.executemany("DELETE FROM block WHERE id = ?", [(number,) for number in change.old])
     insert(db, [new])
     rows = [(new.series, step, new.window, columns) for step, columns in change.summaries]
     db.executemany(_INSERT_SUMMARY, rows)
+    if tell and rows:
+        db.execute("INSERT INTO finished VALUES (NULL, ?, ?)", (new.series, new.window))
 
 
 def rolled_up(db: Connection, new: Block, columns: Columns) -> list[tuple[int, bytes]]:

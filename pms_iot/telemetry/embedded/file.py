@@ -17,7 +17,8 @@ _log = structlog.get_logger(__name__)
 
 # log: samples as they came, a batch a row. block: n samples of one series in one window of 6 h; `level` 0 as
 # they came from the log, more when merged, FINAL when the window is closed. Of equal instants the highest id
-# counts. summary: roll-ups of a closed window.
+# counts. summary: roll-ups of a closed window. finished: windows that others are to be told of. made: when the
+# file began.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY AUTOINCREMENT, columns BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS block (
@@ -31,6 +32,10 @@ CREATE TABLE IF NOT EXISTS summary (
     PRIMARY KEY (series, step, window)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS summary_age ON summary (step, window);
+CREATE TABLE IF NOT EXISTS finished (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, series INTEGER NOT NULL, window INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS made (at INTEGER NOT NULL);
 """
 FINAL = 9
 _CHECKED_BYTES = 64 * 2**20  # a full check of more would hold up the start by seconds

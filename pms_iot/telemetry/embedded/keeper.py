@@ -47,7 +47,7 @@ _PRUNE = "DELETE FROM block WHERE series = ? AND window < ? RETURNING n"
 
 class Keeper:
     """Counts `store_samples_packed`, `store_windows_finished`, `store_blocks_damaged` and
-    `store_housekeeping_failed`."""
+    `store_housekeeping_failed`. `tell`: note which windows were finished."""
 
     def __init__(
         self,
@@ -55,14 +55,19 @@ class Keeper:
         log: Callable[[], AbstractContextManager[tuple[StoreFile, Tail]]],
         now_ns: Callable[[], int],
         counters: Counters,
+        *,
+        tell: bool,
     ) -> None:
         self._file = file
+        self._tell = tell
         self._log = log
         self._now_ns = now_ns
         self._counters = counters
-        self._compacted = self._finished = time.monotonic()
+        self._compacted = time.monotonic()
+        self._finished = -_FINISH_S  # the first look finishes what an earlier run left
         self._stopping = threading.Event()
         self._hurry = threading.Event()
+        self.has_finished = False  # the windows that were closed when this process began
         self._thread: threading.Thread | None = None
         self._unpacked = 0  # samples in the log, as far as this process knows
 
@@ -119,6 +124,7 @@ class Keeper:
             with self._file.reading() as db:
                 closed = db.execute(_CLOSED, (oldest_open,)).fetchall()
             finished = self._unify((series, window, (0, FINAL), FINAL) for series, window in closed)
+        self.has_finished = True
         self._counters.add("store_windows_finished", finished)
         return finished
 
@@ -130,7 +136,7 @@ class Keeper:
             changes = [change for place in some if (change := self._unified(*place))]
             with self._file.writing() as db:
                 for change in changes:
-                    blocks.apply(db, change)
+                    blocks.apply(db, change, tell=self._tell)
             done += len(changes)
         return done
 

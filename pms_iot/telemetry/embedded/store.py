@@ -27,13 +27,16 @@ from pms_iot.telemetry.embedded.summary import EMPTY, STEPS_NS, Summary
 from pms_iot.telemetry.embedded.tail import Tail, as_row
 from pms_iot.telemetry.store import Buckets, bucket_width
 
+_AHEAD_NS = 300 * 10**9  # that a gateway's clock may be fast
+
 
 class EmbeddedStore:
     """Counts `store_samples_written`, and what the file and the keeper count.
 
     `synchronous`: FULL survives a power cut, NORMAL only the end of the process, at a little less time
     per write. `now_ns` tells which windows are closed. `housekeeping`: a thread keeps the file in order;
-    without it call `keeper.compact` and `keeper.finish`.
+    without it call `keeper.compact` and `keeper.finish`. `tell_finished`: `finished` names the windows that
+    got new roll-ups.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class EmbeddedStore:
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
         now_ns: Callable[[], int] = time_ns,
         housekeeping: bool = True,
+        tell_finished: bool = False,
     ) -> None:
         self._counters = counters or Counters()
         self._file = StoreFile(path, self._counters, synchronous)
@@ -51,7 +55,8 @@ class EmbeddedStore:
         self._tail = Tail()
         self._tail_of = self._file.generation
         adopt_rows(self._file)
-        self.keeper = Keeper(self._file, self.log, now_ns, self._counters)
+        self._made_ns = self._made(now_ns())
+        self.keeper = Keeper(self._file, self.log, now_ns, self._counters, tell=tell_finished)
         if housekeeping:
             self.keeper.start()
 
@@ -114,15 +119,19 @@ class EmbeddedStore:
 
     def downsample(self, series: int, start_ns: int, end_ns: int, buckets: int) -> Buckets:
         width = bucket_width(start_ns, end_ns, buckets)
+        return self.in_buckets(series, start_ns, end_ns, width)
+
+    def in_buckets(self, series: int, start_ns: int, end_ns: int, width_ns: int) -> Buckets:
+        """As `downsample`, by the width of a bucket."""
         with self._file.reading() as db:
             with self._lock:
                 newest = self._followed(db).of(series, start_ns, end_ns)
-            step = next((step for step in reversed(STEPS_NS) if width % step == 0), None)
+            step = next((step for step in reversed(STEPS_NS) if width_ns % step == 0), None)
             if step is None:
                 summary = Summary.of(_read(db, series, start_ns, end_ns, newest))
             else:
                 summary = _rolled_up(db, series, start_ns, end_ns, step, newest)
-        return _buckets(summary.regrouped(width), width)
+        return _buckets(summary.regrouped(width_ns), width_ns)
 
     def prune(self, before_ns: int, series: Sequence[int] | None = None) -> int:
         """Deletes raw samples of windows that end before `before_ns`, of these series or of all.
@@ -130,6 +139,25 @@ class EmbeddedStore:
         Roll-ups stay. Returns how many samples.
         """
         return self.keeper.prune(before_ns, series)
+
+    def prune_summaries(self, before_ns: int, steps_ns: Sequence[int] = STEPS_NS) -> None:
+        """Deletes roll-ups of these widths of windows that end before `before_ns`."""
+        for step_ns in steps_ns:
+            self.keeper.prune_summaries(step_ns, before_ns)
+
+    def since_ns(self) -> int:
+        """From this instant on no sample can have been stored that is not, or was not, in this file."""
+        return self._made_ns + _AHEAD_NS
+
+    def finished(self, most: int) -> list[tuple[int, int, int]]:
+        """Numbered notes of windows with new roll-ups, (number, series, window), oldest first."""
+        with self._file.reading() as db:
+            return db.execute("SELECT * FROM finished ORDER BY id LIMIT ?", (most,)).fetchall()
+
+    def forget_finished(self, numbers: Sequence[int]) -> None:
+        """Deletes notes."""
+        with self._file.writing() as db:
+            db.executemany("DELETE FROM finished WHERE id = ?", [(n,) for n in numbers])
 
     def stats(self) -> dict[str, float]:
         """For who watches the store: samples not yet packed, bytes on disk."""
@@ -143,6 +171,13 @@ class EmbeddedStore:
     def close(self) -> None:
         self.keeper.stop()
         self._file.close()
+
+    def _made(self, now_ns: int) -> int:
+        with self._file.writing() as db:
+            made = db.execute("SELECT at FROM made").fetchone()
+            if made is None:
+                db.execute("INSERT INTO made VALUES (?)", (now_ns,))
+        return now_ns if made is None else made[0]
 
     @contextmanager
     def log(self) -> Generator[tuple[StoreFile, Tail]]:

@@ -30,6 +30,13 @@ def as_row(batch: Batch) -> bytes:
     return _COUNT.pack(len(batch)) + b"".join(parts)
 
 
+def from_row(row: bytes) -> Batch:
+    """The batch that `as_row` made a row of."""
+    tail = Tail()
+    tail.append(0, row)
+    return tail.all()
+
+
 class Tail:
     """Columns that grow at the end and shrink at the front. Not thread-safe: the store's lock guards it."""
 
@@ -48,7 +55,7 @@ class Tail:
     def follow(self, db: sqlite3.Connection) -> None:
         """Brings the columns up to the log as this connection's transaction sees it."""
         for number, columns in db.execute(_NEWER, (self.last_row,)):
-            self._append(number, columns)
+            self.append(number, columns)
         oldest = db.execute(_OLDEST).fetchone()[0]
         while self._rows and (oldest is None or self._rows[0][0] < oldest):
             self._start += self._rows.popleft()[1]
@@ -74,7 +81,8 @@ class Tail:
         columns = (self._series, self._at, self._value, self._quality)
         return Batch.of(*(np.array(column[index]) for column in columns))
 
-    def _append(self, number: int, row: bytes) -> None:
+    def append(self, number: int, row: bytes) -> None:
+        """The samples of one more row of the log."""
         (n,) = _COUNT.unpack_from(row)
         self._make_room(n)
         columns, offset = (self._series, self._at, self._value, self._quality), _COUNT.size
