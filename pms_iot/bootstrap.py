@@ -4,13 +4,15 @@ import difflib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from alembic.util import CommandError
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.schedulers.background import BackgroundScheduler
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -36,10 +38,14 @@ from pms_iot.maintenance import due
 from pms_iot.maintenance import service as maintenance
 from pms_iot.notify import outbox
 from pms_iot.notify.channels import Channel, Email, Webhook
+from pms_iot.operations.disk import DiskTick
+from pms_iot.operations.metrics import EngineCollector, exposition
+from pms_iot.operations.vitals import Vitals, why_not_ready
 from pms_iot.rulepacks import RulePack, load_packs, rules_root
 from pms_iot.settings import Settings, names_of
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.disk import MB
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.store import SampleStore
@@ -47,6 +53,7 @@ from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders.technicians import apply_technicians
 
 log = structlog.get_logger()
+DISK_S = 10.0  # real seconds between two looks at the disk
 
 
 def read_settings() -> Settings:
@@ -221,6 +228,9 @@ class Runtime:
     consumer: Consumer
     path: pipeline.Pipeline
     app: FastAPI
+    disk: DiskTick
+    _failing: set[str] = field(default_factory=set[str])  # ticks whose failure is logged
+    _channels_away: set[str] = field(default_factory=set[str])
 
     def start(self) -> None:
         """Restores the state, then listens to the broker and to the clock.
@@ -232,6 +242,7 @@ class Runtime:
         except StoreUnavailableError as problem:
             place = self.settings.influx.url or str(self.settings.data_dir / "samples.db")
             raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
+        self._supervised(self._watch_disk)  # before the first sample
         self.consumer.start()
         self._stopping = threading.Event()
         self._worker = threading.Thread(
@@ -242,10 +253,12 @@ class Runtime:
         self._worker.start()
         # One in-memory scheduler of a few ticks; what is due stands in the database.
         self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._scheduler.add_listener(self._count_skipped, EVENT_JOB_MAX_INSTANCES)
         self._every(self.settings.tick_s, self._tick)
         self._every(self.settings.tick_s, self._deliver)
         self._every(self.settings.snapshot_s, self._save)
         self._every(3600.0, self._prune)
+        self._every(DISK_S, self._watch_disk)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -259,15 +272,27 @@ class Runtime:
         self.engine.dispose()
 
     def _supervised(self, job: Callable[[], object]) -> None:
-        """A tick that fails is tried at its next time; an outage is logged by whoever waits for it."""
+        """A tick that fails is tried at its next time, and logged when that begins and when it ends."""
+        name = job.__name__.strip("_")
         try:
             job()
         except pipeline.AWAY as problem:
-            log.info("tick without its store", problem=str(problem))
             self.path.counters.add("ticks_store_away")
+            if name not in self._failing:
+                log.warning("tick without its store", job=name, problem=str(problem))
+            self._failing.add(name)
         except Exception:  # the clock goes on
-            log.exception("tick failed", job=job.__name__)
             self.path.counters.add("ticks_failed")
+            if name not in self._failing:
+                log.exception("tick failed", job=name)
+            self._failing.add(name)
+        else:
+            if name in self._failing:
+                log.warning("tick works again", job=name)
+            self._failing.discard(name)
+
+    def _count_skipped(self, _event: object) -> None:
+        self.path.counters.add("ticks_skipped")
 
     def _every(self, seconds: float, job: Callable[[], object]) -> None:
         self._scheduler.add_job(
@@ -287,7 +312,10 @@ class Runtime:
         recovery.save(self.path)
 
     def _deliver(self) -> None:
-        outbox.deliver(self.engine, self.channels, self.clock.now())
+        outbox.deliver(self.engine, self.channels, self.clock.now(), self._channels_away)
+
+    def _watch_disk(self) -> None:
+        self.disk(time.monotonic())
 
     def _prune(self) -> None:
         if isinstance(self.store, EmbeddedStore):
@@ -324,6 +352,14 @@ def build(
         live=live,
         verify_after_s=settings.verify_after_s,
     )
+    reserve = int(settings.disk_reserve_mb * MB)
+    disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)
+
+    def vitals() -> Vitals:
+        return _vitals(path, consumer, disk)
+
+    kind = "influxdb" if settings.influx.url else "embedded"
+    metrics = EngineCollector(engine, clock, counters, vitals, store, kind)
     deps = WebDeps(
         engine=engine,
         store=store,
@@ -332,10 +368,13 @@ def build(
         clock=clock,
         settings=settings,
         live=live,
-        not_ready=lambda: _not_ready(consumer, path),
+        not_ready=lambda: why_not_ready(vitals()),
         counters=counters.snapshot,
+        vitals=vitals,
+        metrics=exposition(metrics),
     )
-    return Runtime(settings, clock, engine, store, channels, consumer, path, create_app(deps))
+    app = create_app(deps)
+    return Runtime(settings, clock, engine, store, channels, consumer, path, app, disk)
 
 
 def _zones(engine: Engine) -> dict[str, str]:
@@ -343,11 +382,17 @@ def _zones(engine: Engine) -> dict[str, str]:
         return {site.code: site.timezone for site in session.exec(select(Site))}
 
 
-def _not_ready(consumer: Consumer, path: pipeline.Pipeline) -> dict[str, str]:
-    """Part -> reason; shown to everybody, so without addresses."""
-    found: dict[str, str] = {}
-    if consumer.connected_since_ns is None:
-        found["broker"] = "not connected"
-    if path.waiting:
-        found["pipeline"] = "waiting for a store to come back"
-    return found
+def _vitals(path: pipeline.Pipeline, consumer: Consumer, disk: DiskTick) -> Vitals:
+    meters = path.meters
+    return Vitals(
+        alive=meters.is_alive(),
+        waiting=path.waiting,
+        connected=consumer.connected_since_ns is not None,
+        busy_s=meters.busy_s(),
+        queued=consumer.waiting,
+        oldest_wait_s=consumer.oldest_wait_s(),
+        write_s=meters.write_s.snapshot(),
+        write_samples=meters.write_samples.snapshot(),
+        newest_ns=meters.newest_ns(),
+        disk=disk.watch.status,
+    )
