@@ -17,7 +17,8 @@ DiskState = Literal["ok", "low", "full"]
 
 STEP_S = 60.0  # between the readings that the outlook is made of
 READINGS = 360  # six hours of them
-SHORTEST_S = 600.0  # a shorter past says nothing of the future
+SHORTEST_S = 1800.0  # a shorter past says nothing of the future
+MADE_ROOM = 0.05  # of the disk, freed between two looks: what was before no longer counts
 LOW_HOURS = 24.0
 LEAVE = 1.25  # times a bound, until its state is left again
 MB = 10**6
@@ -45,7 +46,7 @@ class DiskStatus:
 def hours_until(readings: Sequence[Reading], floor: float) -> float | None:
     """Hours from the last reading until `floor` bytes are left, by the straight line of least squares.
 
-    None while free space does not fall, or the readings cover less than ten minutes.
+    None while free space does not fall, or the readings cover less than half an hour.
     """
     if len(readings) < 2 or readings[-1].at_s - readings[0].at_s < SHORTEST_S:
         return None
@@ -80,6 +81,8 @@ class DiskWatch:
 
     def look(self, free: int, total: int, at_s: float) -> DiskStatus:
         """Takes a reading; `at_s` never falls."""
+        if self._readings and free - self._readings[-1].free > MADE_ROOM * total:
+            self._readings.clear()
         if not self._readings or at_s - self._readings[-1].at_s >= STEP_S:
             self._readings.append(Reading(at_s, free))
         hours = hours_until([*self._readings, Reading(at_s, free)], self._reserve)
