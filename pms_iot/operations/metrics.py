@@ -51,7 +51,7 @@ class ReportsStats(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a registry keeps collectors by identity
 class EngineCollector(Collector):
     """Reads memory, and the core store in one short view, when it is scraped."""
 

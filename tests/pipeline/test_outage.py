@@ -1,6 +1,8 @@
 """A sample store that goes away in the middle: waited for, told, and nothing is lost or stored twice."""
 
+import json
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx2
@@ -52,6 +54,10 @@ def test_influxdb_goes_away_and_comes_back(
         assert len(engine.rows("select * from work_order")) == 1
         assert engine.log.count("store away, waiting for it") == 1
         gateway.close()
+    log = [json.loads(line) for line in (engine.directory / "log").read_text().splitlines()]
+    said = Counter((line["event"], line.get("job")) for line in log if line["event"] != "alert")
+    assert said["store is back", None] == 1
+    assert {event: n for event, n in said.items() if n > 1} == {}, "an outage is logged once"
 
 
 def stored(influx: InfluxSettings) -> list[int]:
