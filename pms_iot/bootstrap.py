@@ -40,6 +40,7 @@ from pms_iot.notify import outbox
 from pms_iot.notify.channels import Channel, Email, Webhook
 from pms_iot.operations.disk import DiskTick
 from pms_iot.operations.metrics import EngineCollector, exposition
+from pms_iot.operations.ticks import Supervisor
 from pms_iot.operations.vitals import Vitals, why_not_ready
 from pms_iot.rulepacks import RulePack, load_packs, rules_root
 from pms_iot.settings import Settings, names_of
@@ -229,7 +230,7 @@ class Runtime:
     path: pipeline.Pipeline
     app: FastAPI
     disk: DiskTick
-    _failing: set[str] = field(default_factory=set[str])  # ticks whose failure is logged
+    supervise: Supervisor
     _channels_away: set[str] = field(default_factory=set[str])
 
     def start(self) -> None:
@@ -242,7 +243,7 @@ class Runtime:
         except StoreUnavailableError as problem:
             place = self.settings.influx.url or str(self.settings.data_dir / "samples.db")
             raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
-        self._supervised(self._watch_disk)  # before the first sample
+        self.supervise(self._watch_disk)  # before the first sample
         self.consumer.start()
         self._stopping = threading.Event()
         self._worker = threading.Thread(
@@ -267,36 +268,16 @@ class Runtime:
         self._stopping.set()
         self._worker.join()
         self.consumer.stop()
-        self._supervised(self._save)
+        self.supervise(self._save)
         self.store.close()
         self.engine.dispose()
-
-    def _supervised(self, job: Callable[[], object]) -> None:
-        """A tick that fails is tried at its next time, and logged when that begins and when it ends."""
-        name = job.__name__.strip("_")
-        try:
-            job()
-        except pipeline.AWAY as problem:
-            self.path.counters.add("ticks_store_away")
-            if name not in self._failing:
-                log.warning("tick without its store", job=name, problem=str(problem))
-            self._failing.add(name)
-        except Exception:  # the clock goes on
-            self.path.counters.add("ticks_failed")
-            if name not in self._failing:
-                log.exception("tick failed", job=name)
-            self._failing.add(name)
-        else:
-            if name in self._failing:
-                log.warning("tick works again", job=name)
-            self._failing.discard(name)
 
     def _count_skipped(self, _event: object) -> None:
         self.path.counters.add("ticks_skipped")
 
     def _every(self, seconds: float, job: Callable[[], object]) -> None:
         self._scheduler.add_job(
-            self._supervised,
+            self.supervise,
             "interval",
             args=(job,),
             seconds=seconds,
@@ -374,7 +355,8 @@ def build(
         metrics=exposition(metrics),
     )
     app = create_app(deps)
-    return Runtime(settings, clock, engine, store, channels, consumer, path, app, disk)
+    supervise = Supervisor(counters, pipeline.AWAY)
+    return Runtime(settings, clock, engine, store, channels, consumer, path, app, disk, supervise)
 
 
 def _zones(engine: Engine) -> dict[str, str]:

@@ -79,7 +79,7 @@ def transaction(engine: Engine) -> Generator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Generator[Session]:
-    """One consistent view for queries only: in SQLite it neither waits for a writer nor holds one up."""
+    """For queries only: in SQLite it neither waits for a writer nor holds one up, and sees one moment."""
     with Session(engine.execution_options(reading=True)) as session:
         yield session
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import add
 from typing import Any
 
 from sqlalchemy import Engine, func
@@ -12,7 +13,6 @@ from sqlmodel import Session, col, select
 
 from pms_iot.alerts.tables import Alert
 from pms_iot.assets.tables import Gateway, Site
-from pms_iot.kernel.clock import from_ns
 from pms_iot.kernel.db import reading
 from pms_iot.notify.tables import OutboxMessage
 from pms_iot.telemetry.meters import GatewayKey
@@ -41,6 +41,10 @@ class Lane:
     batches: int
     duplicates: int
     lost: int
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        return self.samples, self.batches, self.duplicates, self.lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +117,24 @@ def said_age_s(spool: Mapping[str, Any], at_ns: Any) -> float | None:
 def _lanes(
     session: Session, known: Mapping[GatewayKey, object]
 ) -> dict[tuple[str, str, str], Lane]:
-    query = select(Watermark).order_by(col(Watermark.updated_at))
+    query = select_columns(  # rows, not objects: there may be thousands
+        col(Watermark.site),
+        col(Watermark.gateway),
+        col(Watermark.lane),
+        col(Watermark.seq),
+        col(Watermark.updated_at),
+        col(Watermark.samples),
+        col(Watermark.batches),
+        col(Watermark.duplicates),
+        col(Watermark.skipped),
+    ).order_by(col(Watermark.updated_at))
     found: dict[tuple[str, str, str], Lane] = {}
-    nothing = Lane(0, from_ns(0), 0, 0, 0, 0)
-    for row in session.exec(query):
-        if (row.site, row.gateway) not in known:
-            continue
-        before = found.get((row.site, row.gateway, row.lane), nothing)
-        found[row.site, row.gateway, row.lane] = Lane(
-            seq=row.seq,
-            committed_at=row.updated_at,
-            samples=before.samples + row.samples,
-            batches=before.batches + row.batches,
-            duplicates=before.duplicates + row.duplicates,
-            lost=before.lost + row.skipped,
-        )
+    for site, gateway, lane, seq, at, *counts in session.connection().execute(query):
+        if (site, gateway) in known:
+            before = found.get((site, gateway, lane))
+            if before is not None:
+                counts = map(add, counts, before.counts)
+            found[site, gateway, lane] = Lane(seq, at, *counts)
     return found
 
 
