@@ -4,13 +4,15 @@ import difflib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from alembic.util import CommandError
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.schedulers.background import BackgroundScheduler
 from fastapi import FastAPI
 from pydantic import ValidationError
@@ -36,10 +38,15 @@ from pms_iot.maintenance import due
 from pms_iot.maintenance import service as maintenance
 from pms_iot.notify import outbox
 from pms_iot.notify.channels import Channel, Email, Webhook
+from pms_iot.operations.disk import DiskTick
+from pms_iot.operations.metrics import EngineCollector, exposition
+from pms_iot.operations.ticks import Supervisor
+from pms_iot.operations.vitals import Vitals, why_not_ready
 from pms_iot.rulepacks import RulePack, load_packs, rules_root
 from pms_iot.settings import Settings, names_of
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.disk import MB
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.embedded.summary import STEPS_NS
 from pms_iot.telemetry.influx import InfluxStore
@@ -49,6 +56,7 @@ from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders.technicians import apply_technicians
 
 log = structlog.get_logger()
+DISK_S = 10.0  # real seconds between two looks at the disk
 
 
 def read_settings() -> Settings:
@@ -238,6 +246,9 @@ class Runtime:
     consumer: Consumer
     path: pipeline.Pipeline
     app: FastAPI
+    disk: DiskTick
+    supervise: Supervisor
+    _channels_away: set[str] = field(default_factory=set[str])
 
     def start(self) -> None:
         """Restores the state, then listens to the broker and to the clock.
@@ -249,6 +260,7 @@ class Runtime:
         except StoreUnavailableError as problem:
             place = self.settings.data_dir / "samples.db"
             raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
+        self.supervise(self._watch_disk)  # before the first sample
         self.consumer.start()
         self._stopping = threading.Event()
         self._worker = threading.Thread(
@@ -259,10 +271,12 @@ class Runtime:
         self._worker.start()
         # One in-memory scheduler of a few ticks; what is due stands in the database.
         self._scheduler = BackgroundScheduler(timezone="UTC")
+        self._scheduler.add_listener(self._count_skipped, EVENT_JOB_MAX_INSTANCES)
         self._every(self.settings.tick_s, self._tick)
         self._every(self.settings.tick_s, self._deliver)
         self._every(self.settings.snapshot_s, self._save)
         self._every(3600.0, self._prune)
+        self._every(DISK_S, self._watch_disk)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -271,24 +285,16 @@ class Runtime:
         self._stopping.set()
         self._worker.join()
         self.consumer.stop()
-        self._supervised(self._save)
+        self.supervise(self._save)
         self.store.close()
         self.engine.dispose()
 
-    def _supervised(self, job: Callable[[], object]) -> None:
-        """A tick that fails is tried at its next time; an outage is logged by whoever waits for it."""
-        try:
-            job()
-        except pipeline.AWAY as problem:
-            log.info("tick without its store", problem=str(problem))
-            self.path.counters.add("ticks_store_away")
-        except Exception:  # the clock goes on
-            log.exception("tick failed", job=job.__name__)
-            self.path.counters.add("ticks_failed")
+    def _count_skipped(self, _event: object) -> None:
+        self.path.counters.add("ticks_skipped")
 
     def _every(self, seconds: float, job: Callable[[], object]) -> None:
         self._scheduler.add_job(
-            self._supervised,
+            self.supervise,
             "interval",
             args=(job,),
             seconds=seconds,
@@ -304,7 +310,10 @@ class Runtime:
         recovery.save(self.path)
 
     def _deliver(self) -> None:
-        outbox.deliver(self.engine, self.channels, self.clock.now())
+        outbox.deliver(self.engine, self.channels, self.clock.now(), self._channels_away)
+
+    def _watch_disk(self) -> None:
+        self.disk(time.monotonic())
 
     def _prune(self) -> None:
         if isinstance(self.store, MirroredStore):
@@ -352,6 +361,15 @@ def build(
         live=live,
         verify_after_s=settings.verify_after_s,
     )
+    reserve = int(settings.disk_reserve_mb * MB)
+    disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)
+    path.disk_is_full = disk.watch.is_full
+
+    def vitals() -> Vitals:
+        return _vitals(path, consumer, disk)
+
+    kind = "influxdb" if settings.influx.url else "embedded"
+    metrics = EngineCollector(engine, clock, counters, vitals, store, kind)
     deps = WebDeps(
         engine=engine,
         store=store,
@@ -360,11 +378,15 @@ def build(
         clock=clock,
         settings=settings,
         live=live,
-        not_ready=lambda: _not_ready(consumer, path),
+        not_ready=lambda: why_not_ready(vitals()),
         counters=counters.snapshot,
+        vitals=vitals,
+        metrics=exposition(metrics),
     )
+    app = create_app(deps)
+    supervise = Supervisor(counters, pipeline.AWAY)
     return Runtime(
-        settings, clock, engine, catalog, store, channels, consumer, path, create_app(deps)
+        settings, clock, engine, catalog, store, channels, consumer, path, app, disk, supervise
     )
 
 
@@ -373,13 +395,18 @@ def _zones(engine: Engine) -> dict[str, str]:
         return {site.code: site.timezone for site in session.exec(select(Site))}
 
 
-def _not_ready(consumer: Consumer, path: pipeline.Pipeline) -> dict[str, str]:
-    """Part -> reason; shown to everybody, so without addresses."""
-    found: dict[str, str] = {}
-    if consumer.connected_since_ns is None:
-        found["broker"] = "not connected"
-    if path.waiting:
-        found["pipeline"] = "waiting for a store to come back"
-    if isinstance(path.store, MirroredStore) and (problem := path.store.problem):
-        found["influxdb"] = problem
-    return found
+def _vitals(path: pipeline.Pipeline, consumer: Consumer, disk: DiskTick) -> Vitals:
+    meters = path.meters
+    return Vitals(
+        alive=meters.is_alive(),
+        waiting=path.waiting,
+        connected=consumer.connected_since_ns is not None,
+        busy_s=meters.busy_s(),
+        queued=consumer.waiting,
+        oldest_wait_s=consumer.oldest_wait_s(),
+        write_s=meters.write_s.snapshot(),
+        write_samples=meters.write_samples.snapshot(),
+        newest_ns=meters.newest_ns(),
+        disk=disk.watch.status,
+        store=path.store.problem if isinstance(path.store, MirroredStore) else None,
+    )

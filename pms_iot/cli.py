@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx2
+import structlog
 import typer
 import uvicorn
 
@@ -25,6 +26,7 @@ app.add_typer(gateways_cli.gateway_config, name="gateway-config")
 app.command("device-write", context_settings={"ignore_unknown_options": True})(
     gateways_cli.device_write
 )
+log = structlog.get_logger()
 GRACE_S = 2  # browsers keep their live streams open; they are not waited for longer than this
 
 
@@ -36,11 +38,14 @@ def serve(
 ) -> None:
     """Runs the engine with its web pages."""
     settings = bootstrap.read_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     clock, packs = bootstrap.read_clock(), bootstrap.read_packs(settings)
     engine = bootstrap.open_core(settings)
     if site is not None:
-        _report(site, bootstrap.import_site(engine, packs, site, clock))
+        imported = bootstrap.import_site(engine, packs, site, clock)
+        done = imported.register
+        log.info("site imported", created=done.created, updated=done.updated)
+        _show_passwords(imported)
     if password := bootstrap.ensure_manager(engine, settings, clock):
         _say(f"log in as 'manager' with the password {password} (shown only now)")
     runtime = bootstrap.build(settings, clock, packs, engine)
@@ -52,6 +57,7 @@ def serve(
             runtime.app,
             host=settings.web.host,
             port=settings.web.port,
+            log_config=None,  # as configured above
             log_level="warning",
             timeout_graceful_shutdown=GRACE_S,
         )
@@ -95,6 +101,10 @@ def import_site(file: Path) -> None:
 def _report(file: Path, imported: bootstrap.Imported) -> None:
     done = imported.register
     _say(f"{file}: {done.created} created, {done.updated} updated, {done.unchanged} unchanged")
+    _show_passwords(imported)
+
+
+def _show_passwords(imported: bootstrap.Imported) -> None:
     for username, password in imported.passwords.items():
         _say(f"log in as {username!r} with the password {password} (shown only now)")
 

@@ -103,7 +103,7 @@ def device_write(
 ) -> None:
     """Writes one value; 0 done, 1 refused or failed, 2 unknown or no answer."""
     place, settings = place_of(target), bootstrap.read_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     id, topic = new_id(), place.topic("cmd/write")
     content = {
         "id": id,

@@ -40,6 +40,7 @@ from pms_iot.telemetry import gaps, gateways, quarantine, watermarks
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.meters import PathMeters
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.telemetry.wire import Header, WireMessage, decode, hollow, join
 from pms_iot.workorders import service as workorders
@@ -81,9 +82,11 @@ class Pipeline:
     acks: Acks
     live: LiveFeed
     verify_after_s: float
+    meters: PathMeters = field(default_factory=PathMeters)
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while state changes
     pending: list[Transition] = field(default_factory=list[Transition])  # concluded, not committed
     scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
+    disk_is_full: Callable[[], bool] = lambda: False
     _hearing_since_ns: int = 0  # when the last wait for a store was over
     waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
 
@@ -152,8 +155,10 @@ class Pipeline:
 
     def _take_in(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         """Samples first, then what follows from them, in one transaction."""
+        if self.disk_is_full():  # what is left is for alerts, orders and an orderly end
+            raise StoreUnavailableError("the reserve of the disk is reached, no samples are taken")
         with self.lock:
-            self.store.write(message.batch)
+            self._write(message.batch)
             if message.lane == "data":  # where every event stands too, among its neighbours
                 self.conclude(message.batch, message.gateway if message.header else None)
             with transaction(self.engine) as session:
@@ -165,10 +170,16 @@ class Pipeline:
                     _keep(session, spoilt, now)
                 self.follow(session, now)
             self.committed()
+        if message.lane == "data":
+            self.meters.committed(message.site, message.gateway, message.batch)
         self.counters.add("samples", len(message.batch))
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
         self.live.publish(message.batch)
+
+    def _write(self, batch: Batch) -> None:
+        with self.meters.writing(batch):
+            self.store.write(batch)
 
     def _advance(
         self, session: Session, message: WireMessage, header: Header, now: datetime
@@ -185,7 +196,7 @@ class Pipeline:
         """Detectors, then rules; what they find waits in `pending` for the next transaction."""
         # Detectors score a sample once: if the store is away now, the repeat finds the scores here.
         self.scores = Batch.concat([self.scores, self.detectors.update(batch)])
-        self.store.write(self.scores)
+        self._write(self.scores)
         self.silence.heard(gateway, batch, now_ns=self.clock.now_ns())
         self.pending += self.rules.update(Batch.concat([batch, self.scores]))
         self.scores = Batch.empty()
@@ -293,7 +304,7 @@ class Pipeline:
         now_ns = self.clock.now_ns()
         batch = gateways.gateway_samples(report, self.catalog, now_ns)
         with self.lock:
-            self.store.write(batch)
+            self._write(batch)
             if report.kind == "health":
                 # As of when it was said: samples read since then may still be on their way.
                 said_ns = gateways.said_ns(report, now_ns)
@@ -406,10 +417,12 @@ def run(
     pipeline: Pipeline, take: Callable[[float], Received | None], stop: threading.Event
 ) -> None:
     """Processes messages until told to stop. A store that is away is waited for; nothing is skipped."""
+    pipeline.meters.begin()
     while not stop.is_set():
         received = take(0.2)
         if received is not None:
             _until_done(pipeline, [received, *_waiting(take)], stop)
+            pipeline.meters.at_rest()
 
 
 def _waiting(take: Callable[[float], Received | None]) -> Iterator[Received]:
@@ -424,6 +437,7 @@ def _waiting(take: Callable[[float], Received | None]) -> Iterator[Received]:
 def _until_done(pipeline: Pipeline, received: Sequence[Received], stop: threading.Event) -> None:
     wait_s = 0.2
     while not stop.is_set():
+        pipeline.meters.at_work()
         try:
             _guarded(pipeline, received)
             if pipeline.waiting:

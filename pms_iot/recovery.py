@@ -16,9 +16,11 @@ from pms_iot.alerts.transition import Firing
 from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
+from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.kernel.snapshots import load_snapshot, save_snapshot
 from pms_iot.pipeline import Pipeline
 from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.store import SampleStore
 from pms_iot.workorders import service as workorders
 
 log = structlog.get_logger()
@@ -81,7 +83,7 @@ def _warm_up(path: Pipeline) -> None:
         end_ns = int(newest.at.max()) + 1 if len(newest) else oldest_ns
         for start_ns in range(oldest_ns, end_ns, WARM_UP_STEP_NS):
             stop_ns = min(start_ns + WARM_UP_STEP_NS, end_ns)
-            path.detectors.update(path.store.read_many(series, start_ns, stop_ns))
+            path.detectors.update(_readable(path.store, series, start_ns, stop_ns))
 
 
 def _begin(path: Pipeline) -> None:
@@ -115,8 +117,20 @@ def _not_seen(path: Pipeline, series: Sequence[int]) -> Batch:
         last = int(last_at[number]) if number < len(last_at) else 0
         alike.setdefault(max(last, 0), []).append(number)
     end_ns = path.clock.now_ns() + AHEAD_NS
-    parts = [path.store.read_many(group, last + 1, end_ns) for last, group in alike.items()]
+    parts = [_readable(path.store, group, last + 1, end_ns) for last, group in alike.items()]
     return Batch.concat(parts).sorted_by_time()
+
+
+def _readable(store: SampleStore, series: Sequence[int], start_ns: int, end_ns: int) -> Batch:
+    """What can be read: no start waits for a server that only has what is older than the state saved."""
+    try:
+        return store.read_many(series, start_ns, end_ns)
+    except StoreUnavailableError as problem:
+        since_ns = store.local_since_ns()
+        if start_ns >= since_ns:
+            raise
+        log.warning("older history cannot be read now", problem=str(problem))
+        return store.read_many(series, since_ns, max(since_ns, end_ns))
 
 
 def _measured_by_asset(path: Pipeline) -> dict[str, list[int]]:

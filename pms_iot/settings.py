@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
@@ -81,12 +81,15 @@ class Settings(BaseSettings):
     database_url: str | None = None  # default: SQLite in data_dir
     rules_dir: Path | None = None  # default: the packs that ship with pms_iot
     log_level: str = Field(default="info", pattern="(?i)^(debug|info|warning|error)$")
+    log_format: Literal["auto", "json", "text"] = "auto"  # auto: text on a terminal
     mqtt: MqttSettings = MqttSettings()
     influx: InfluxSettings = InfluxSettings()
     web: WebSettings = WebSettings()
     webhook: WebhookSettings = WebhookSettings()
     email: EmailSettings = EmailSettings()
     admin_password: SecretStr | None = None  # sets the password of `manager` at first start
+    metrics_token: SecretStr | None = None  # without it only this machine reads /metrics
+    disk_reserve_mb: float = Field(default=512.0, ge=0)  # of data_dir that samples never take
     raw_days: float = Field(default=30.0, gt=0)  # how long the embedded store keeps samples
     score_days: float = Field(default=30.0, gt=0)  # and the samples that detectors make
     minute_days: float = Field(default=180.0, gt=0)  # and roll-ups of 1 min

@@ -64,7 +64,8 @@ def _open_sqlite(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -73,6 +74,13 @@ def _open_sqlite(url: str) -> Engine:
 def transaction(engine: Engine) -> Generator[Session]:
     """One unit of work: commits at the end, rolls back if anything raises."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Generator[Session]:
+    """For queries only: in SQLite it neither waits for a writer nor holds one up, and sees one moment."""
+    with Session(engine.execution_options(reading=True)) as session:
         yield session
 
 

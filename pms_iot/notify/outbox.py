@@ -73,19 +73,34 @@ def enqueue(
     return sum(insert_new(session, row) is not None for row in rows)
 
 
-def deliver(engine: Engine, channels: Iterable[Channel], now: datetime) -> Counter[str]:
+def deliver(
+    engine: Engine, channels: Iterable[Channel], now: datetime, away: set[str] | None = None
+) -> Counter[str]:
     """Sends what is due, at most 50 messages; returns counts of `sent`, `failed`, `given_up`.
 
-    No transaction is open while a message is being sent.
+    No transaction is open while a message is being sent. `away` are the channels that failed last,
+    kept by the caller from call to call, so that an outage is logged when it begins and when it ends.
     """
+    away = set() if away is None else away
     by_name = {channel.name: channel for channel in channels}
     counts: Counter[str] = Counter()
     for _ in range(BATCH):
         claimed = _claim(engine, list(by_name), now)
         if claimed is None:
             break
-        counts[_attempt(engine, by_name[claimed.channel], claimed, now)] += 1
+        outcome = _attempt(engine, by_name[claimed.channel], claimed, now)
+        counts[outcome] += 1
+        _note_outage(claimed.channel, outcome, away)
     return counts
+
+
+def _note_outage(channel: str, outcome: str, away: set[str]) -> None:
+    if outcome == "sent" and channel in away:
+        away.remove(channel)
+        log.warning("channel is back", channel=channel)
+    elif outcome != "sent" and channel not in away:
+        away.add(channel)
+        log.error("channel fails", channel=channel)
 
 
 def _claim(engine: Engine, names: list[str], now: datetime) -> OutboxMessage | None:
@@ -135,7 +150,8 @@ def _record_failure(
             row.next_try_at = None if final else now + wait_before(row.key, row.attempts)
             row.given_up_at = now if final else None
             session.add(row)
-    log.warning(
+    say = log.warning if final else log.debug
+    say(
         "message not sent",
         message=claimed.id,
         channel=claimed.channel,

@@ -10,8 +10,9 @@ import queue
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,7 @@ class Received:
     payload: bytes
     retained: bool
     ack: Callable[[], None]
+    came_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Consumer:
@@ -63,6 +65,7 @@ class Consumer:
         self._counters = counters or Counters()
         self._messages: queue.Queue[Received] = queue.Queue(queue_size)
         self._closing = threading.Event()
+        self._away = False  # an outage was logged, its end was not
         self._connection = 0  # counts up; an ack belongs to the connection its message came on
         self._connected_since_ns: int | None = None
         self._client = self._make_client(retry_s)
@@ -90,6 +93,12 @@ class Consumer:
     def waiting(self) -> int:
         """Messages received and not yet taken."""
         return self._messages.qsize()
+
+    def oldest_wait_s(self) -> float:
+        """How long the first message of the queue has waited to be taken; 0 if there is none."""
+        with self._messages.mutex:
+            first = self._messages.queue[0] if self._messages.queue else None
+        return 0.0 if first is None else time.monotonic() - first.came_s
 
     @property
     def connected_since_ns(self) -> int | None:
@@ -123,6 +132,7 @@ class Consumer:
         client.on_pre_connect = self._on_pre_connect
         client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -132,12 +142,21 @@ class Consumer:
         if self._connection:
             self._closing.wait(random.uniform(0, _JITTER_S))
 
+    def _on_connect_fail(self, _client: mqtt.Client, _userdata: Any) -> None:
+        self._is_away("broker does not answer", broker=self._settings.host)
+
+    def _is_away(self, message: str, **fields: object) -> None:
+        """Logged once until gateways are heard (again); every try is counted."""
+        if not self._away and not self._closing.is_set():
+            self._away = True
+            _log.error(message, **fields)
+
     def _on_connect(
         self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
         if reason.is_failure:
             self._counters.add("mqtt_refused")
-            _log.error("broker refuses us", reason=str(reason))
+            self._is_away("broker refuses us", reason=str(reason))
             return
         self._connection += 1
         self._counters.add("mqtt_connects")
@@ -153,9 +172,11 @@ class Consumer:
     ) -> None:
         if any(reason.is_failure for reason in reasons):
             self._counters.add("mqtt_refused")
-            _log.error("broker refuses a subscription", reasons=[str(reason) for reason in reasons])
+            said = [str(reason) for reason in reasons]
+            self._is_away("broker refuses a subscription", reasons=said)
             return
         self._connected_since_ns = self._clock.now_ns()
+        self._away = False
         _log.info("listening to the gateways", broker=self._settings.host)
 
     def _on_disconnect(
@@ -166,8 +187,8 @@ class Consumer:
         reason: ReasonCode,
         _properties: Any,
     ) -> None:
-        if self._connected_since_ns is not None and not self._closing.is_set():
-            _log.warning("broker lost", reason=str(reason))
+        if self._connected_since_ns is not None:
+            self._is_away("broker lost", reason=str(reason))
         self._connected_since_ns = None
         self._counters.add("mqtt_disconnects")
 

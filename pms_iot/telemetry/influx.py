@@ -66,13 +66,14 @@ class InfluxStore:
             raise ValueError("InfluxDB without a url")
         token = settings.token.get_secret_value()
         self._register = register
+        self.url = settings.url
         self._bucket, self._org = settings.bucket, settings.org
         self._client = InfluxDBClient(settings.url, token=token, org=settings.org, enable_gzip=gzip)
         self._writer = self._client.write_api(SYNCHRONOUS)
         self._http = httpx2.Client(
             base_url=settings.url,
             headers={"Authorization": f"Token {token}"} if token else {},
-            timeout=30,
+            timeout=httpx2.Timeout(30, connect=5),
         )
         self._write_lock = threading.Lock()
         self._places: dict[int, _Place] = {}  # by series; a point keeps its asset and key for life
@@ -226,6 +227,16 @@ class InfluxStore:
             raise BucketMissingError(f"bucket {bucket}: {error.status} {error.body}") from error
         except (HTTPError, OSError) as error:
             raise StoreUnavailableError(f"InfluxDB: {error}") from error
+
+    def local_since_ns(self) -> int:
+        return 0
+
+    def ping(self) -> None:
+        """Raises StoreUnavailableError if the server does not answer."""
+        try:
+            self._http.get("/ping").raise_for_status()
+        except httpx2.HTTPError as error:
+            raise StoreUnavailableError(f"InfluxDB: {error!r}") from error
 
     def close(self) -> None:
         self._writer.close()

@@ -58,6 +58,10 @@ class SampleStore(Protocol):
         """The newest sample of each series that has any."""
         ...
 
+    def local_since_ns(self) -> int:
+        """From this instant on samples can be read even while a server is away; long ago if there is none."""
+        ...
+
     def close(self) -> None:
         """Releases connections and files; the store is not used afterwards."""
         ...

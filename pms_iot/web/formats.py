@@ -53,6 +53,15 @@ def duration(span: timedelta | float, language: str) -> str:
     return translate(language, message, n=int(seconds // step))
 
 
+def size(count: float) -> str:
+    """Bytes in the largest decimal unit that leaves at least one, `82.7 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
 def number(value: float | None) -> str:
     """Four significant digits without trailing noise; an en dash for a missing value."""
     if value is None or not math.isfinite(value):

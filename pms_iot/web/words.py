@@ -52,6 +52,10 @@ GATEWAY_STATE = {
     "online": N_("Online"),
     "offline": N_("Offline"),
 }
+DISK_STATE = {
+    "low": N_("Nearly full"),
+    "full": N_("Reserve reached: samples are not taken, gateways keep them"),
+}
 GAP_CAUSE = {
     "evicted": N_("Spool over its cap"),
     "disk_full": N_("Gateway's disk full"),

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from structlog.testing import capture_logs
 
 from pms_iot.kernel.clock import ManualClock, to_ns
 from pms_iot.settings import MqttSettings
@@ -111,6 +113,36 @@ def test_a_full_queue_leaves_the_rest_at_the_broker(connect: Connect, gateway: m
         got.append(int(received.payload))
         received.ack()
     assert got == list(range(300))
+
+
+def test_the_first_of_the_queue_tells_how_long_it_has_waited(
+    connect: Connect, gateway: mqtt.Client
+) -> None:
+    consumer = connect()
+    assert consumer.oldest_wait_s() == 0
+    publish(gateway, "first")
+    wait_for(lambda: consumer.oldest_wait_s() > 0.05, "the first to wait")
+    publish(gateway, "second")
+    wait_for(lambda: consumer.waiting == 2, "the second")
+    assert take(consumer).came_s < take(consumer).came_s
+    assert consumer.oldest_wait_s() == 0
+
+
+def test_an_outage_of_the_broker_is_logged_when_it_begins_and_when_it_ends(
+    tmp_path: Path,
+) -> None:
+    port, counters = free_port(), Counters()
+    with capture_logs() as logs:
+        consumer = Consumer(MqttSettings(port=port), ManualClock(NOW), counters, retry_s=(1, 1))
+        consumer.start()
+        wait_for(lambda: logs, "the first try that fails")
+        with mosquitto(tmp_path / "broker", port=port) as broker:
+            wait_for(lambda: consumer.connected_since_ns is not None, "the broker", 30)
+            broker.kill()
+            wait_for(lambda: len(logs) == 3, "the loss")
+        consumer.stop()
+    said = [entry["event"] for entry in logs]
+    assert said == ["broker does not answer", "listening to the gateways", "broker lost"]
 
 
 def test_start_does_not_need_a_broker(tmp_path: Any) -> None:

@@ -102,6 +102,14 @@ class Engine:
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-6000:]
 
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def warnings(self) -> dict[str, str]:
+        return httpx2.get(f"{self.url}/readyz", timeout=30).json().get("warnings", {})
+
     def not_ready(self) -> dict[str, str]:
         """Part -> reason; empty when all is well."""
         return httpx2.get(f"{self.url}/readyz", timeout=30).json().get("reasons", {})

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
+from structlog.testing import capture_logs
 
 from pms_iot.kernel.clock import ManualClock
 from pms_iot.kernel.db import transaction
@@ -63,6 +64,17 @@ def test_message_is_written_once_per_channel_and_key(core: Engine) -> None:
     assert write(core, "a", "a", channels=("webhook", "email")) == 2
     assert write(core, "a", channels=("webhook", "email")) == 0
     assert write(core, "a", channels=()) == 0
+
+
+def test_an_outage_of_a_channel_is_logged_when_it_begins_and_when_it_ends(core: Engine) -> None:
+    write(core, "a", "b", "c")
+    channel, away = Recorder(failures=4), set[str]()
+    with capture_logs() as logs:
+        for minute in range(6):
+            outbox.deliver(core, [channel], minutes(minute), away)
+    assert len(channel.sent) == 3
+    said = [entry["event"] for entry in logs if entry["log_level"] != "debug"]
+    assert said == ["channel fails", "channel is back"]
 
 
 def test_message_of_a_failed_transaction_does_not_exist(core: Engine) -> None:

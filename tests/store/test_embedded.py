@@ -152,7 +152,7 @@ def test_space_is_returned(tmp_path: Path) -> None:
         at = T0 + (start + np.arange(400_000)) * 10**6
         store.write(Batch.of(np.full(400_000, 1), at, noise.normal(size=400_000)))
     store.keeper.compact()
-    before = store.stats()["store_bytes"]
+    before = store.stats()["bytes"]
     assert store.prune(T0 + 2 * WINDOW_NS) == 8_000_000
     store.close()  # the journal is written back
     assert path.stat().st_size < before / 1.5

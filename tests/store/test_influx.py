@@ -46,7 +46,7 @@ def test_a_refused_write_is_named_and_not_taken_for_an_outage(
     influx: InfluxSettings, catalog: SeriesCatalog
 ) -> None:
     store = InfluxStore(influx, catalog, gzip=False)
-    store._send(f'elevator,site=riverside,asset=EL-01 p0="text" {T0}')  # pyright: ignore[reportPrivateUsage]  # as another writer would
+    store._send(f'elevator,site=riverside,asset=EL-01 p0="text" {T0}', influx.bucket)  # pyright: ignore[reportPrivateUsage]  # as another writer would
     with pytest.raises(SamplesRejectedError, match="type"):
         store.write(Batch.of([catalog.of_asset("EL-01")["p0"]], [T0], [1.0]))
     store.close()

@@ -19,7 +19,8 @@ OURS = ["engine", "edge", "simulators"]
 
 
 def test_all_parts_are_there_with_a_health_check() -> None:
-    assert {"mosquitto", "influxdb", "postgres", *OURS} == set(SERVICES)
+    others = {"mosquitto", "influxdb", "postgres", "prometheus", "grafana"}
+    assert {*others, *OURS} == set(SERVICES)
     assert all("healthcheck" in service for service in SERVICES.values())
 
 
@@ -37,14 +38,29 @@ def test_every_variable_of_the_engine_is_a_setting() -> None:
 def test_every_variable_that_is_interpolated_is_a_setting_or_a_server_password() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = set(re.findall(r"\$\{(\w+)", text))
-    assert used - {"INFLUX_PASSWORD", "POSTGRES_PASSWORD"} <= names_of()
+    assert used - {"INFLUX_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"} <= names_of()
 
 
-def test_the_servers_file_sets_only_variables_that_compose_reads() -> None:
+@pytest.mark.parametrize("file", ["servers.env", "observability.env"])
+def test_an_environment_file_sets_only_variables_that_compose_reads(file: str) -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    lines = (ROOT / "deploy/servers.env").read_text().splitlines()
+    from_environment = {secret["environment"] for secret in COMPOSE["secrets"].values()}
+    lines = (ROOT / "deploy" / file).read_text().splitlines()
     names = {line.split("=")[0] for line in lines if line and not line.startswith("#")}
-    assert names and all(f"${{{name}" in text for name in names)
+    assert names
+    assert all(f"${{{name}" in text for name in names - from_environment)
+
+
+def test_pinned_images_only() -> None:
+    images = [service["image"] for name, service in SERVICES.items() if name not in OURS]
+    assert all(re.search(r":v?\d", image) for image in images), images
+
+
+def test_a_service_with_a_secret_of_the_environment_is_not_read_only() -> None:
+    """Compose copies such a secret into the container and refuses a read-only one."""
+    for service in SERVICES.values():
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
+        assert not (service.get("secrets") and service.get("read_only"))
 
 
 def test_the_edge_reads_the_variables_that_compose_sets(tmp_path: Path) -> None:
@@ -68,11 +84,11 @@ def test_every_command_exists(service: str) -> None:
             assert option in done.stdout
 
 
-@pytest.mark.parametrize("service", OURS)
+@pytest.mark.parametrize("service", sorted(SERVICES))
 def test_every_mounted_file_exists(service: str) -> None:
     for volume in SERVICES[service]["volumes"]:
         source = volume.split(":")[0]
-        assert source in COMPOSE["volumes"] or (ROOT / source).is_file(), volume
+        assert source in COMPOSE["volumes"] or (ROOT / source).exists(), volume
 
 
 def test_the_mounted_configurations_are_valid() -> None:

@@ -30,10 +30,13 @@ from pms_iot.kernel.users import Account, Role
 from pms_iot.maintenance.plans import sync_plans
 from pms_iot.maintenance.service import tick
 from pms_iot.notify.tables import OutboxMessage
+from pms_iot.operations.vitals import Vitals
 from pms_iot.rulepacks import RulePack, load_packs, rules_root
 from pms_iot.settings import Settings
 from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.disk import DiskStatus
 from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.meters import Distribution
 from pms_iot.telemetry.tables import QuarantinedMessage, TelemetryGap, UnknownPoint, Watermark
 from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders import service as workorders
@@ -41,6 +44,20 @@ from pms_iot.workorders.technicians import apply_technicians
 
 NOW = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)  # 14:30 at the site
 SITE = Path(__file__).with_name("site.yaml")
+
+WRITES = Distribution((0.005, 0.025, 0.1), (900, 60, 40, 0), 8.2)
+VITALS = Vitals(
+    alive=True,
+    waiting=False,
+    connected=True,
+    busy_s=0.0,
+    queued=3,
+    oldest_wait_s=0.2,
+    write_s=WRITES,
+    write_samples=WRITES,
+    newest_ns={("riverside", "gw-01"): to_ns(NOW - timedelta(seconds=4))},
+    disk=DiskStatus("low", 1_400_000_000, 64_000_000_000, 512_000_000, 9.4),
+)
 
 
 @cache
@@ -111,6 +128,8 @@ def open_plant(folder: Path, clock: Clock | None = None, url: str | None = None)
         clock=clock or ManualClock(NOW),
         settings=Settings(data_dir=folder),
         live=LiveFeed(),
+        vitals=lambda: VITALS,
+        metrics=lambda: b"pms_pipeline_alive 1.0\n",
     )
     return Plant(deps, create_app(deps), packs)
 

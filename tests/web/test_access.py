@@ -9,7 +9,16 @@ from pms_iot.web.security import is_cross_site
 from tests.web.conftest import LogIn
 from tests.web.plant import Plant, password_of
 
-OPEN = {"/login", "/logout", "/language", "/livez", "/readyz", "/static/{digest}/{name:path}"}
+# /metrics has rules of its own: test_operations.py
+OPEN = {
+    "/login",
+    "/logout",
+    "/language",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/static/{digest}/{name:path}",
+}
 VALUES = {"order_id": "1", "alert_id": "3", "code": "EL-01", "asset": "EL-01", "point": "motor_temp",
           "document_id": "1", "photo_id": "1", "occurrence_id": "1", "digest": "x", "name": "x"}  # fmt: skip
 MANAGING = {"/wo/{order_id}/assign", "/wo/{order_id}/close", "/wo/{order_id}/reopen",

@@ -1,10 +1,12 @@
 """The schema of the core store, step by step. A change of a table comes with a revision here."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 ONE_AT_A_TIME = 7_664_001  # advisory lock: engines that start together upgrade one after another
@@ -27,12 +29,22 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
                 _driver(connection).execute("PRAGMA foreign_keys=ON")
 
 
+@cache
+def newest() -> str | None:
+    """The revision that this program brings a schema to."""
+    return ScriptDirectory(_location()).get_current_head()
+
+
 def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", _location().replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
+
+
+def _location() -> str:
+    return str(Path(__file__).parent)

@@ -166,7 +166,10 @@ class EmbeddedStore:
         path = self._file.path
         files = (path, path.with_name(path.name + "-wal"))
         size = sum(file.stat().st_size for file in files if file.exists())
-        return {"store_log_samples": waiting, "store_bytes": size}
+        return {"log_samples": waiting, "bytes": size}
+
+    def local_since_ns(self) -> int:
+        return 0
 
     def close(self) -> None:
         self.keeper.stop()

@@ -1,7 +1,8 @@
 """Brings what is outgoing to the server, in a thread of its own."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import numpy as np
 import structlog
@@ -47,6 +48,17 @@ class Forwarder:
         """There is something."""
         self._hurry.set()
 
+    @contextmanager
+    def asking(self) -> Generator[None]:
+        """Around a read. While the server is known to be away it is not asked: nobody waits for a time-out."""
+        if self.is_away:
+            raise StoreUnavailableError("InfluxDB is away")
+        try:
+            yield
+        except StoreUnavailableError as problem:
+            self._note(problem)
+            raise
+
     def stop(self) -> None:
         """After the request at hand; what is left is sent by the next run."""
         self._stopping.set()
@@ -58,11 +70,11 @@ class Forwarder:
         retry_s = _RETRY_S[0]
         while not self._stopping.is_set():
             try:
+                if self.is_away:
+                    self._remote.ping()
                 more = self._outgoing.is_mine() and (self._forward() or self._finished())
             except StoreUnavailableError as problem:
-                if not self.is_away:
-                    _log.error("InfluxDB away, samples wait in the spool", problem=str(problem))
-                self.is_away = True
+                self._note(problem)
                 self._counters.add("influx_retries")
                 self._stopping.wait(retry_s)
                 retry_s = min(2 * retry_s, _RETRY_S[1])
@@ -73,6 +85,12 @@ class Forwarder:
             if not more:
                 self._hurry.wait(1.0)
                 self._hurry.clear()
+
+    def _note(self, problem: StoreUnavailableError) -> None:
+        if not self.is_away:
+            url = self._remote.url
+            _log.error("InfluxDB away, samples wait in the spool", server=url, problem=str(problem))
+        self.is_away = True
 
     def _forward(self) -> bool:
         """Whether there was something."""

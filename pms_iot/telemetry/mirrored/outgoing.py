@@ -3,6 +3,7 @@
 import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from pms_iot.telemetry.embedded.tail import as_row, from_row
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS outgoing (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, n INTEGER NOT NULL, columns BLOB NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, since REAL NOT NULL, n INTEGER NOT NULL, columns BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS rejected (
     id INTEGER PRIMARY KEY, n INTEGER NOT NULL, problem TEXT NOT NULL, columns BLOB NOT NULL
@@ -59,6 +60,12 @@ class Outgoing:
     def waiting(self) -> Waiting:
         return self._waiting
 
+    def oldest_age_s(self) -> float:
+        """How long the oldest batch has waited, in real seconds; 0 if none does."""
+        with self._lock, self._named():
+            since = self._db.execute("SELECT since FROM outgoing ORDER BY id LIMIT 1").fetchone()
+        return max(0.0, time.time() - since[0]) if since else 0.0
+
     @property
     def is_full(self) -> bool:
         return self._waiting.bytes >= self._max_bytes
@@ -73,7 +80,8 @@ class Outgoing:
         with self._lock, self._named():
             columns = self._compressor.compress(as_row(batch))
             self._db.execute(
-                "INSERT INTO outgoing (n, columns) VALUES (?, ?)", (len(batch), columns)
+                "INSERT INTO outgoing (since, n, columns) VALUES (?, ?, ?)",
+                (time.time(), len(batch), columns),
             )
             batches, samples, size = self._waiting
             self._waiting = Waiting(batches + 1, samples + len(batch), size + len(columns))

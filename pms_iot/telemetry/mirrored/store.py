@@ -64,7 +64,8 @@ class MirroredStore:
         cut = min(max(self.local_since_ns(), start_ns), end_ns)
         parts: list[Batch] = []
         if start_ns < cut:
-            parts.append(self._remote.read_many(series, start_ns, cut))
+            with self._forwarder.asking():
+                parts.append(self._remote.read_many(series, start_ns, cut))
         if cut < end_ns:
             parts.append(self._local.read_many(series, cut, end_ns))
         return Batch.concat(parts)
@@ -78,7 +79,8 @@ class MirroredStore:
         )
         parts: list[Buckets] = []
         if start_ns < cut:
-            parts += self._at_server(series, start_ns, cut, width)
+            with self._forwarder.asking():
+                parts += self._at_server(series, start_ns, cut, width)
         if cut < end_ns:
             parts.append(self._local.in_buckets(series, cut, end_ns, width))
         return joined_buckets(parts, width)
@@ -113,14 +115,14 @@ class MirroredStore:
         unknown = [number for number in series if number not in self._older]
         if unknown:
             try:
-                newest = self._remote.latest(unknown)
+                with self._forwarder.asking():
+                    newest = self._remote.latest(unknown)
             except StoreUnavailableError:  # nothing is known of them now; asked again next time
                 unknown, newest = [], Batch.empty()
             self._older |= {n: newest.take(newest.series == n) for n in unknown}
         return Batch.concat(self._older[n] for n in series if n in self._older)
 
     def local_since_ns(self) -> int:
-        """From here on the local store has every sample."""
         return max(self._since_ns, self._now_ns() - self._local_ns)
 
     def prune(self) -> None:
@@ -132,8 +134,14 @@ class MirroredStore:
     def stats(self) -> dict[str, float]:
         """For who watches: what waits for the server, and the local store."""
         batches, samples, size = self._outgoing.waiting
-        waiting = {"spool_batches": batches, "spool_samples": samples, "spool_bytes": size}
-        return {**self._local.stats(), **waiting, "influx_away": float(self._forwarder.is_away)}
+        return {
+            **self._local.stats(),
+            "spool_rows": batches,
+            "spool_samples": samples,
+            "spool_bytes": size,
+            "spool_oldest_age_seconds": self._outgoing.oldest_age_s(),
+            "influxdb_away": float(self._forwarder.is_away),
+        }
 
     @property
     def problem(self) -> str | None:

@@ -1,6 +1,6 @@
 """What a manager must know of the system itself: nothing is lost silently."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -8,14 +8,16 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from pms_iot.assets.tables import Asset, Gateway, Site
+from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.users import Account
 from pms_iot.notify.tables import OutboxMessage
+from pms_iot.operations.vitals import Vitals
 from pms_iot.telemetry import gaps, quarantine
 from pms_iot.telemetry.tables import UnknownPoint, Watermark
 from pms_iot.web.render import page
 from pms_iot.web.routes.health import what_is_not_ready
-from pms_iot.web.visit import Managing
+from pms_iot.web.visit import Managing, Visit
 from pms_iot.workorders.tables import Certificate, Technician
 
 router = APIRouter()
@@ -40,16 +42,28 @@ def admin(visit: Managing) -> Response:
                 "quarantined": quarantine.quarantined_ever(session),
             },
         }
+        vitals = visit.deps.vitals()
         zone = session.exec(select(Site.timezone).order_by(col(Site.id))).first()
     return page(
         visit,
         "admin.html",
         gateways=gateways,
+        vitals=vitals,
+        lags=_lags(visit, vitals),
         counters=dict(visit.deps.counters()),
         not_ready=what_is_not_ready(visit.deps),
         zone=zone or "Asia/Shanghai",
         **context,
     )
+
+
+def _lags(visit: Visit, vitals: Vitals | None) -> Mapping[tuple[str, str], float]:
+    """Site and gateway -> seconds since the newest sample that is committed, the latest first."""
+    if vitals is None:
+        return {}
+    now_ns = to_ns(visit.now)
+    lags = {key: (now_ns - at_ns) / 1e9 for key, at_ns in vitals.newest_ns.items()}
+    return dict(sorted(lags.items(), key=lambda item: -item[1]))
 
 
 def _gateways(session: Session) -> Sequence[tuple[Gateway, Asset, Site]]:
