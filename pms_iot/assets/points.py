@@ -19,10 +19,12 @@ class CounterDef:
 
     modulus: the count at which it begins at zero again; None: not known, it is guessed from the
     usual register widths. most_per_h: the most that it can really advance in an hour; None: not known.
+    step: by how much the reading grows at a time.
     """
 
     modulus: float | None = None
     most_per_h: float | None = None
+    step: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

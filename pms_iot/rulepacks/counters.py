@@ -20,8 +20,6 @@ def check_counter(document: Document, key: str, point: PointYaml, problems: list
     if len(widths) > 1:
         what = f"at most one of modulus, bits, digits; here are {', '.join(widths)}"
         problems.append(document.problem(where, what))
-    if counter.step is not None and counter.bits is None and counter.digits is None:
-        problems.append(document.problem((*where, "step"), "needs bits or digits"))
 
 
 def build_counter(point: PointYaml) -> CounterDef | None:
@@ -29,7 +27,9 @@ def build_counter(point: PointYaml) -> CounterDef | None:
     if point.type != "counter":
         return None
     said = point.counter or CounterYaml()
-    return CounterDef(_modulus(said), said.most_per_h or _TIME_PER_H.get(point.unit))
+    return CounterDef(
+        _modulus(said), said.most_per_h or _TIME_PER_H.get(point.unit), said.step or 1.0
+    )
 
 
 def _modulus(said: CounterYaml) -> float | None:

@@ -34,8 +34,8 @@ def test_good_pack_becomes_objects(root: Path) -> None:
     assert pack.points["temp.lo"].derived
     assert [line.id for line in pack.plans[1].checklist] == ["m-1", "y-1"]
     assert pack.points["hours"].counter == CounterDef(None, 1.0), "hours run no faster than time"
-    assert pack.points["starts"].counter == CounterDef(655360.0, 60.0)
-    assert pack.points["energy"].counter == CounterDef(100_000.0, None)
+    assert pack.points["starts"].counter == CounterDef(655360.0, 60.0, 10.0)
+    assert pack.points["energy"].counter == CounterDef(100_000.0, None, 0.1)
     assert pack.points["temp"].counter is None
     assert check_packs(root) == []
 
