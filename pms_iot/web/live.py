@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pms_iot.telemetry.batch import Batch
+from pms_iot.web.history.closed import ClosedWindows
 
 MIN_GAP_S = 0.5  # at most two ticks a second to each browser
 HEARTBEAT_S = 5.0  # a tick without values keeps the pages' clock and shows that the line is up
@@ -48,9 +49,11 @@ class LiveFeed:
         self._lock = threading.Lock()
         self._newest: dict[int, Tick] = {}
         self._subscribers: set[_Subscriber] = set()
+        self.closed = ClosedWindows()
 
     def publish(self, batch: Batch) -> None:
         """Any thread. Samples older than what has been shown are left out."""
+        self.closed.stored(batch)
         with self._lock:
             fresh = self._keep_newest(batch)
             for subscriber in self._subscribers:
