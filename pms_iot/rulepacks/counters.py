@@ -1,6 +1,9 @@
 """What points.yaml says of a counter: how wide it is and how fast it can run."""
 
-from pms_iot.assets.points import CounterDef
+from collections.abc import Iterable, Mapping
+
+from pms_iot.assets.points import CounterDef, PointDef
+from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.rulepacks.document import Document
 from pms_iot.rulepacks.models import CounterYaml, PointYaml
 
@@ -39,3 +42,12 @@ def _modulus(said: CounterYaml) -> float | None:
     if said.digits is not None:
         return 10.0**said.digits * step
     return said.modulus
+
+
+def counters_of_plans(
+    plans: Iterable[PlanTemplate], points: Mapping[str, Mapping[str, PointDef]]
+) -> dict[tuple[str, str], CounterDef]:
+    """The counters by which plans fall due, by (kind, point). points: kind -> key -> point."""
+    metered = [(plan.kind, key) for plan in plans if plan.meter for key in plan.meter.points]
+    found = {(kind, key): points[kind][key].counter for kind, key in metered}
+    return {where: counter for where, counter in found.items() if counter is not None}

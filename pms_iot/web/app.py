@@ -18,6 +18,7 @@ from pms_iot.web.routes import (
     alerts,
     api,
     asset,
+    counters,
     health,
     login,
     maintenance,
@@ -40,6 +41,7 @@ _PAGES = (
     admin,
     api,
     series,
+    counters,
     health,
     static_files,
 )

@@ -74,6 +74,8 @@ def read_ask(query: QueryParams, accept: str, now_ns: int, also: Collection[str]
     if end_ns - start_ns > MAX_WINDOW_NS:
         raise ProblemError(422, "the window is at most 3660 days", "start", limit_days=3660)
     raw = _word(query, "raw", ("false", "true")) == "true"
+    if query.get("aggregate") == "increase" and "quality" in query:
+        raise ProblemError(422, "an increase is counted from good readings only", "quality")
     if raw and ("aggregate" in query or "buckets" in query):
         given = "aggregate" if "aggregate" in query else "buckets"
         raise ProblemError(422, f"raw samples have no {given}", given)
@@ -131,8 +133,11 @@ def whole(query: QueryParams, name: str, default: int, low: int, high: int) -> i
 def instant(query: QueryParams, name: str) -> int | None:
     """Unix ns of Unix milliseconds, or of ISO 8601 with a zone."""
     text = one(query, name)
-    if text is None:
-        return None
+    return None if text is None else parse_instant(text, name)
+
+
+def parse_instant(text: str, name: str) -> int:
+    """Unix ns of one such text. Raises ProblemError naming the parameter."""
     if re.fullmatch(r"\d{1,18}", text):
         return _of_ms(int(text), name)
     # `+` in a query string is a space to those who decode it.

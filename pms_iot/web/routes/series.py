@@ -8,6 +8,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.kernel.db import transaction
+from pms_iot.telemetry.counter_totals import replacements_of
 from pms_iot.web.history import encode
 from pms_iot.web.history.ask import Ask, flag, read_ask, refuse_unknown, series_of, whole
 from pms_iot.web.history.closed import closed_until
@@ -20,8 +22,10 @@ from pms_iot.web.history.frame import (
     with_band,
     with_gaps,
 )
+from pms_iot.web.history.increase import increase
 from pms_iot.web.history.listing import describe
 from pms_iot.web.history.read import HistoryReader
+from pms_iot.web.routes.counters import counter_of
 from pms_iot.web.visit import Looking, Visit
 
 router = APIRouter(prefix="/api/v1")
@@ -46,7 +50,7 @@ def series(visit: Looking) -> Response:
     reader = reader_of(visit)
     ask = read_ask(query, _accept(visit.request), reader.now_ns, also=("asset", "point"))
     infos = series_of(visit.deps.catalog, query.getlist("asset"), query.getlist("point"))
-    return _answer(visit.request, reader, ask, infos, single=False)
+    return _answer(visit, reader, ask, infos, single=False)
 
 
 def _list(visit: Visit) -> Response:
@@ -69,7 +73,7 @@ def one_series(visit: Looking, asset: str, point: str) -> Response:
     reader = reader_of(visit)
     ask = read_ask(visit.request.query_params, _accept(visit.request), reader.now_ns)
     infos = series_of(visit.deps.catalog, [asset], [point])
-    return _answer(visit.request, reader, ask, infos, single=True)
+    return _answer(visit, reader, ask, infos, single=True)
 
 
 def _accept(request: Request) -> str:
@@ -77,12 +81,12 @@ def _accept(request: Request) -> str:
 
 
 def _answer(
-    request: Request, reader: HistoryReader, ask: Ask, infos: Sequence[SeriesInfo], *, single: bool
+    visit: Visit, reader: HistoryReader, ask: Ask, infos: Sequence[SeriesInfo], *, single: bool
 ) -> Response:
     if ask.raw:
         return _raw(reader, ask, infos, single=single)
     grid = ask.grid
-    frames = [_frame(reader, ask, info) for info in infos]
+    frames = _frames(visit, reader, ask, infos)
     if single and ask.format == "json":
         frames = [_for_chart(reader, ask, frames[0])]
     head = {
@@ -93,12 +97,26 @@ def _answer(
         "quality": ask.quality,
     }
     body = _body(ask, head, columns_of(ask.aggregate), frames, single=single)
-    is_closed = grid.end_ns <= closed_until(reader.now_ns, grid.width_ns)
-    return _cacheable(request, b"".join(body), ask, is_closed=is_closed)
+    # A reading after the window may still take back the last one in it.
+    is_closed = ask.aggregate != "increase" and grid.end_ns <= closed_until(
+        reader.now_ns, grid.width_ns
+    )
+    return _cacheable(visit.request, b"".join(body), ask, is_closed=is_closed)
 
 
-def _frame(reader: HistoryReader, ask: Ask, info: SeriesInfo) -> Frame:
-    return frame_of(info, reader.part(info, ask.grid, ask.quality), ask.aggregate)
+def _frames(
+    visit: Visit, reader: HistoryReader, ask: Ask, infos: Sequence[SeriesInfo]
+) -> list[Frame]:
+    if ask.aggregate != "increase":
+        parts = ((info, reader.part(info, ask.grid, ask.quality)) for info in infos)
+        return [frame_of(info, part, ask.aggregate) for info, part in parts]
+    counters = [counter_of(visit, info) for info in infos]
+    with transaction(visit.deps.engine) as session:
+        replaced = replacements_of(session, [info.id for info in infos])
+    return [
+        increase(reader, info, counter, replaced.get(info.id, ()), ask.grid)
+        for info, counter in zip(infos, counters, strict=True)
+    ]
 
 
 def _for_chart(reader: HistoryReader, ask: Ask, frame: Frame) -> Frame:
