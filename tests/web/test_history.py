@@ -366,34 +366,34 @@ def test_memory_is_bounded_and_the_least_used_goes_first():
 late_writes = st.lists(
     st.tuples(
         st.sampled_from(["write", "ask", "ask", "wait"]),
-        st.integers(0, 2),  # series, or which window
-        st.integers(0, 4000),  # seconds before now
-        st.floats(-100, 100),
+        st.integers(0, 2),  # which series
+        st.integers(0, 39),  # hundreds of seconds after the beginning: four windows of ten buckets
+        st.integers(-9, 9),
     ),
-    max_size=40,
+    max_size=60,
 )
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(late_writes)
 def test_what_is_kept_never_differs_from_what_is_stored(
-    plant: Plant, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int, float]]
+    plant: Plant, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int, int]]
 ):
     """Writes at any time into any window, told to the feed as the pipeline does."""
     store = EmbeddedStore(tmp_path_factory.mktemp("late") / "samples.db", synchronous="NORMAL")
     points = ("motor_temp", "floor", "load")
     infos = [plant.deps.catalog.info(plant.series("EL-01", point)) for point in points]
-    kept, now_ns = ClosedWindows(max_bytes=3_000), NOW_NS
-    for what, number, before_s, value in steps:
+    kept, begin_ns, now_ns = ClosedWindows(max_bytes=5_000), NOW_NS - 4000 * S, NOW_NS
+    for what, number, at, value in steps:
         if what == "wait":
-            now_ns += before_s * S
+            now_ns += at * 10 * S
         elif what == "write":
-            batch = Batch.of([infos[number].id], [now_ns - before_s * S], [value])
+            batch = Batch.of([infos[number].id], [begin_ns + at * 100 * S], [value])
             store.write(batch)
             kept.stored(batch)
         else:
-            start_ns = now_ns - before_s * S
-            ask = Ask(start_ns, start_ns + (1 + number) * 600 * S, 10, "minmax", "all", False, "json")  # fmt: skip
+            start_ns = begin_ns + at // 10 * 1000 * S
+            ask = Ask(start_ns, start_ns + 1000 * S, 10, "minmax", "all", False, "json")
             for info in infos:
                 mine, fresh = (
                     HistoryReader(store, plant.deps.catalog, cache, now_ns).part(info, ask.grid, "all")
