@@ -29,7 +29,7 @@ STEP, START, ROLLOVER, RESET, JUMP, RETURN, REPLACED = range(7)
 ODD_KINDS = (ROLLOVER, RESET, JUMP, RETURN, REPLACED)
 HOUR_NS = 3600 * 10**9
 RETURN_WITHIN_NS = HOUR_NS  # a controller that restarts shows zero until it has read its memory
-NEAR_ZERO = 0.05  # of the reading before the fall
+NEAR_ZERO = 0.01  # of the reading before the fall
 RATE_MARGIN = 1.05  # clocks of devices are not exact
 # 16 and 32 bit registers in whole units or decimal fractions; counters of four to nine digits.
 _USUAL = sorted(

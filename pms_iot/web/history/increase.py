@@ -6,7 +6,7 @@ nonsense there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ def increase(
 ) -> Frame:
     """Column `increase`, of the buckets in which a reading was confirmed; beside it what was noticed."""
     readings = _readings(reader, info, grid)
+    if readings.source == "rollup":
+        counter = _eased(counter)
     _, steps = advance(CounterState(), readings.batch, counter, replaced)
     inside = (steps.at >= grid.start_ns) & (steps.at < grid.end_ns)
     own = Steps(steps.at[inside], steps.increase[inside], steps.kind[inside], steps.glitches)
@@ -116,10 +118,21 @@ def _rolled_up(reader: HistoryReader, series: int, grid: Grid) -> _Readings:
     after = np.concatenate([low[1:], [np.inf]]) if len(low) else low
     restarted = (low < before) & (high >= before) & (after < high)
     pairs = np.stack([np.where(restarted, high, low), np.where(restarted, low, high)], axis=1)
-    at = np.stack([found.at + width // 3, found.at + 2 * width // 3], axis=1)
+    at = np.stack([found.at + width // 10, found.at + width - width // 10], axis=1)
     inside = (found.at >= grid.start_ns) & (found.at < grid.end_ns)
-    batch = Batch.of(np.full(2 * len(low), series), at.ravel(), pairs.ravel())
+    last = slice(-1, None)  # once more: nothing is to confirm it
+    times, values = (
+        np.append(at.ravel(), at.ravel()[last] + 1),
+        np.append(pairs, pairs.ravel()[last]),
+    )
+    batch = Batch.of(np.full(len(times), series), times, values)
     return _Readings(batch, int(found.count[inside].sum()), "rollup")
+
+
+def _eased(counter: CounterDef) -> CounterDef:
+    """When in its bucket an extreme was read is not known, so neither is its pace to better than this."""
+    rate = counter.most_per_h
+    return counter if rate is None else replace(counter, most_per_h=1.5 * rate)
 
 
 def _pieces(grid: Grid) -> int:

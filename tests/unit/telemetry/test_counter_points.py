@@ -51,7 +51,7 @@ def steps_of(
         ("fast declared roll-over", (90, 99, 12, 25), CounterDef(modulus=100), 35, {ROLLOVER: 1}),
         ("reset to zero", (5000, 5001, 0, 1, 2), PLAIN, 3, {RESET: 1}),
         ("reset, counted since", (5000, 5001, 4, 5), PLAIN, 6, {RESET: 1}),
-        ("a used controller", (5000, 5001, 3000, 3001), PLAIN, 2, {RESET: 1}),
+        ("a used controller", (5000, 5001, 60, 61), PLAIN, 2, {RESET: 1}),
         ("reset of a 16 bit one half way", (30000, 30001, 0, 1), U16, 2, {RESET: 1}),
         ("hours cannot leap", (100, 100.1, 3100, 3100.1), HOURS, 0.2, {JUMP: 1}),
         ("hours after a reset", (100, 100.1, 30, 30.1), HOURS, 0.2, {RESET: 1}),
