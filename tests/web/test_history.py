@@ -4,7 +4,8 @@ import csv
 import io
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx2
 import numpy as np
@@ -19,6 +20,8 @@ from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.web.history import closed, read
 from pms_iot.web.history.ask import Ask, Grid
 from pms_iot.web.history.closed import ClosedWindows, Part
+from pms_iot.web.history.encode import to_csv
+from pms_iot.web.history.frame import Frame
 from pms_iot.web.history.read import HistoryReader, reduced
 from tests.web.conftest import LogIn
 from tests.web.plant import NOW, Plant
@@ -203,6 +206,14 @@ def test_csv_is_as_rfc_4180_says(graded: Plant, ask: Get):
     assert lines[0] == b"time,asset,point,value,quality" and lines[-1] == b""
     assert lines[1] == b"2026-11-23T04:30:00.000Z,EL-02,load,10.0,192"
     assert lines[5] == b"2026-11-23T04:30:04.000Z,EL-02,load,,192", "missing is empty"
+
+
+def test_words_with_commas_and_quotes_are_quoted():
+    info = SimpleNamespace(asset='A,"1"', point="p")
+    frame = Frame(cast(Any, info), np.array([0]), {"mean": np.array([1.5])})
+    text = b"".join(to_csv(["mean"], [frame])).decode()
+    assert list(csv.reader(io.StringIO(text, newline="")))[1] == [
+        "1970-01-01T00:00:00.000Z", 'A,"1"', "p", "1.5"]  # fmt: skip
 
 
 def test_missing_is_null_in_arrow(graded: Plant, ask: Get):

@@ -1,8 +1,9 @@
 """Writes frames as JSON, CSV (RFC 4180) or an Arrow IPC stream."""
 
-import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ CONTENT_TYPES: dict[Format, str] = {
     "csv": "text/csv; charset=utf-8; header=present",
     "arrow": "application/vnd.apache.arrow.stream",
 }
+_EOL = b"\r\n"
 _ROWS = 10_000  # written at a time
 
 
@@ -42,16 +44,20 @@ def _object(frame: Frame) -> dict[str, Any]:
 
 def to_csv(names: Sequence[str], frames: Sequence[Frame]) -> Iterator[bytes]:
     """A header row, then one row for each bucket or sample, series after series; ISO 8601 UTC."""
-    yield _rows([["time", "asset", "point", *names]])
+    yield ",".join(map(_quoted, ("time", "asset", "point", *names))).encode() + _EOL
     for frame in frames:
+        place = f"{_quoted(frame.info.asset)},{_quoted(frame.info.point)}"
         for start in range(0, len(frame.at), _ROWS):
             piece = slice(start, start + _ROWS)
-            columns = [_texts(frame.columns[name][piece]) for name in names]
-            asset, point = frame.info.asset, frame.info.point
             times = iso(frame.at[piece])
-            yield _rows(
-                [[at, asset, point, *row] for at, *row in zip(times, *columns, strict=True)]
-            )
+            columns = [_texts(frame.columns[name][piece]) for name in names]
+            rows = zip(times, repeat(place, len(times)), *columns, strict=True)
+            yield "\r\n".join(map(",".join, rows)).encode() + _EOL
+
+
+def _quoted(word: str) -> str:
+    """A field as RFC 4180 wants it."""
+    return '"' + word.replace('"', '""') + '"' if re.search(r'[",\r\n]', word) else word
 
 
 def iso(at: NDArray[np.int64]) -> list[str]:
@@ -60,16 +66,10 @@ def iso(at: NDArray[np.int64]) -> list[str]:
     return [f"{text}Z" for text in np.datetime_as_string(at.astype("datetime64[ns]"), unit)]
 
 
-def _texts(column: Column) -> list[Any]:
+def _texts(column: Column) -> list[str]:
     if column.dtype.kind != "f":
-        return column.tolist()
-    return [value if value == value else "" for value in column.tolist()]
-
-
-def _rows(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue().encode()
+        return list(map(str, column.tolist()))
+    return [repr(value) if value == value else "" for value in column.tolist()]
 
 
 def to_arrow(names: Sequence[str], frames: Sequence[Frame]) -> Iterator[bytes]:
