@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -220,6 +221,12 @@ def test_missing_is_null_in_arrow(graded: Plant, ask: Get):
     window = {"start": NOW_MS - 2 * HOUR_MS, "raw": "true", "format": "arrow"}
     table = pa.ipc.open_stream(ask("/api/v1/series/EL-02/load", **window).content).read_all()
     assert table["value"].to_pylist()[3:6] == [30.0, None, 0.0]
+
+
+def test_without_arrow_the_answer_says_so(ask: Get, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    answer = ask(**DAY, format="arrow")
+    assert (answer.status_code, answer.json()["parameter"]) == (406, "format")
 
 
 def test_nothing_is_still_an_answer_in_every_format(ask: Get):
