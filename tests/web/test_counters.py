@@ -1,14 +1,20 @@
 """Counters in the API: increase per bucket, and replacements that people record."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from pms_iot.assets.points import CounterDef
 from pms_iot.kernel.clock import to_ns
 from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.store import Buckets
 from pms_iot.web.history.ask import Grid
 from pms_iot.web.history.closed import ClosedWindows
 from pms_iot.web.history.increase import increase
@@ -125,3 +131,81 @@ def test_where_raw_samples_are_gone_the_roll_ups_give_the_same(
     # An hour's step is booked where the next hour begins: a sample of difference at the edges.
     np.testing.assert_allclose(rolled.columns["increase"], raw.columns["increase"], atol=1)
     assert abs(rolled.told["total"] - raw.told["total"]) <= 1
+
+
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from(["runs", "runs", "runs", "resets", "shows", "is silent", "rolls over"]),
+        st.integers(1, 30),
+    ),
+    min_size=3,
+    max_size=25,
+)
+
+
+def shown_by(happened: list[tuple[str, int]]) -> Iterator[tuple[int, float]]:
+    """(minute, reading) of a counter to which these things happen."""
+    minute, value = 0, 65_400.0
+    for what, much in happened:
+        if what == "runs":
+            for n in range(much):
+                yield minute + n, value + n % 3
+                value += n % 3
+            minute += much
+        elif what == "is silent":
+            minute += 10 * much
+        elif what == "shows":  # nonsense
+            yield minute, float(much * 2000)
+            minute += 1
+        else:
+            value = 0.0 if what == "resets" else (value + 65_536 - much) % 65_536
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happenings, st.lists(st.integers(1, 99), min_size=1, max_size=4, unique=True))
+def test_any_parts_of_a_window_add_up(
+    plant: Plant, happened: list[tuple[str, int]], cuts: list[int]
+):
+    """Each asked for by itself, with what its own request finds before and after it."""
+    info = plant.deps.catalog.info(plant.series("EL-02", "door_cycles"))
+    readings = list(shown_by(happened))
+    begin_ns = END_NS - 10 * 24 * HOUR
+    samples = Batch.of(
+        [info.id] * len(readings),
+        [begin_ns + minute * MIN for minute, _ in readings],
+        [value for _, value in readings],
+    )
+    reader = HistoryReader(OneSeries(samples), plant.deps.catalog, ClosedWindows(), NOW_NS)
+    length = (readings[-1][0] if readings else 0) + 2
+
+    def total(start: int, end: int) -> float:
+        grid = Grid(begin_ns + start * MIN, begin_ns + end * MIN, MIN)
+        return increase(reader, info, CounterDef(modulus=65_536), (), grid).told["total"]
+
+    edges = [0, *sorted({cut * length // 100 for cut in cuts} - {0}), length]
+    assert sum(total(*part) for part in pairwise(edges)) == total(0, length)
+
+
+@dataclass
+class OneSeries:
+    """A SampleStore of one series in memory."""
+
+    samples: Batch
+
+    def read(self, series: int, start_ns: int, end_ns: int) -> Batch:
+        at = self.samples.at
+        return self.samples.take((at >= start_ns) & (at < end_ns))
+
+    def read_many(self, series: Sequence[int], start_ns: int, end_ns: int) -> Batch:
+        return self.read(series[0], start_ns, end_ns)
+
+    def write(self, batch: Batch) -> None:
+        raise NotImplementedError
+
+    def downsample(self, series: int, start_ns: int, end_ns: int, buckets: int) -> Buckets:
+        raise NotImplementedError
+
+    def latest(self, series: Sequence[int]) -> Batch:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
