@@ -93,23 +93,22 @@ def test_a_recorded_replacement_counts_by_its_readings(counting: Plant, log_in: 
     assert client.get(COUNTER).json()["replacements"] == []
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "parameter"),
-    [
-        ({"old": 1, "new": 0}, 422, "at"),
-        ({"at": NOW_MS + 1000, "old": 1, "new": 0}, 422, "at"),
-        ({"at": "noon", "old": 1, "new": 0}, 422, "at"),
-        ({"at": NOW_MS, "new": 0}, 422, "old"),
-        ({"at": NOW_MS, "old": True, "new": 0}, 422, "old"),
-        ({"at": NOW_MS, "old": 1, "new": -1}, 422, "new"),
-        ([], 400, None),
-    ],
-)
-def test_a_replacement_that_makes_no_sense_is_refused(
-    log_in: LogIn, body: Any, status: int, parameter: str | None
-):
-    answer = log_in("wang").post(f"{COUNTER}/replacements", json=body)
-    assert (answer.status_code, answer.json().get("parameter")) == (status, parameter)
+SENSELESS: list[tuple[Any, int, str | None]] = [
+    ({"old": 1, "new": 0}, 422, "at"),
+    ({"at": NOW_MS + 1000, "old": 1, "new": 0}, 422, "at"),
+    ({"at": "noon", "old": 1, "new": 0}, 422, "at"),
+    ({"at": NOW_MS, "new": 0}, 422, "old"),
+    ({"at": NOW_MS, "old": True, "new": 0}, 422, "old"),
+    ({"at": NOW_MS, "old": 1, "new": -1}, 422, "new"),
+    ([], 400, None),
+]
+
+
+def test_a_replacement_that_makes_no_sense_is_refused(log_in: LogIn):
+    client = log_in("wang")
+    for body, status, parameter in SENSELESS:
+        answer = client.post(f"{COUNTER}/replacements", json=body)
+        assert (answer.status_code, answer.json().get("parameter")) == (status, parameter), body
 
 
 @pytest.mark.parametrize("counter", [CounterDef(), CounterDef(most_per_h=120)])
