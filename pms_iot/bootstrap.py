@@ -42,9 +42,10 @@ from pms_iot.operations.disk import DiskTick
 from pms_iot.operations.metrics import EngineCollector, exposition
 from pms_iot.operations.ticks import Supervisor
 from pms_iot.operations.vitals import Vitals, why_not_ready
-from pms_iot.rulepacks import RulePack, load_packs, rules_root
+from pms_iot.rulepacks import RulePack, counters_of_plans, load_packs, rules_root
 from pms_iot.settings import Settings, names_of
 from pms_iot.telemetry.consumer import Consumer
+from pms_iot.telemetry.counter_totals import CounterTotals
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.disk import MB
 from pms_iot.telemetry.embedded import EmbeddedStore
@@ -342,6 +343,8 @@ def build(
     channels = open_channels(settings)
     consumer = Consumer(settings.mqtt, clock, counters)
     live = LiveFeed()
+    plans = [plan for pack in packs.values() for plan in pack.plans]
+    points = {kind: pack.points for kind, pack in packs.items()}
     rules = [rule for pack in packs.values() for rule in pack.rules]
     path = pipeline.Pipeline(
         engine=engine,
@@ -353,13 +356,14 @@ def build(
         rules=RuleEngine(rules, catalog),
         silence=SilenceWatch(rules, catalog),
         rule_by_id={rule.id: rule for rule in rules},
-        plans=[plan for pack in packs.values() for plan in pack.plans],
+        plans=plans,
         channels=[channel.name for channel in channels],
         clock=clock,
         counters=counters,
         acks=consumer,
         live=live,
         verify_after_s=settings.verify_after_s,
+        totals=CounterTotals(engine, store, catalog, counters_of_plans(plans, points)),
     )
     reserve = int(settings.disk_reserve_mb * MB)
     disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)

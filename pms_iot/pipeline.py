@@ -10,6 +10,7 @@ database refuses a second live alert or order. How the state survives a restart 
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress, groupby
@@ -39,6 +40,7 @@ from pms_iot.notify import outbox
 from pms_iot.telemetry import gaps, gateways, quarantine, watermarks
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
+from pms_iot.telemetry.counter_totals import CounterTotals
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.meters import PathMeters
 from pms_iot.telemetry.store import SampleStore
@@ -83,6 +85,7 @@ class Pipeline:
     live: LiveFeed
     verify_after_s: float
     meters: PathMeters = field(default_factory=PathMeters)
+    totals: CounterTotals | None = None  # of the counters by which plans fall due
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while state changes
     pending: list[Transition] = field(default_factory=list[Transition])  # concluded, not committed
     scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
@@ -346,6 +349,9 @@ class Pipeline:
                 self._order_what_was_shelved(session, now)
                 judged = workorders.verify(session, now, self.verify_after_s)
             self.committed()
+        if self.totals is not None:
+            with suppress(StoreUnavailableError):  # plans by the calendar do not wait for it
+                self.totals.look(self.clock.now_ns())
         with transaction(self.engine) as session:
             opened = maintenance.tick(session, self.plans, now, self._meter)
             for occurrence in opened:
@@ -372,8 +378,10 @@ class Pipeline:
             self.waiting = False
 
     def _meter(self, asset: str, point: str) -> float | None:
-        """The last reading of a counter, for plans that fall due by use; None while it cannot be read."""
+        """How far a counter has run, for plans that fall due by use; None while it cannot be read."""
         series = self.catalog.lookup(asset, point)
+        if series is not None and self.totals is not None and self.totals.covers(series):
+            return self.totals.total(series)
         try:
             newest = self.store.latest([series]) if series is not None else Batch.empty()
         except StoreUnavailableError:  # plans by the calendar do not wait for it

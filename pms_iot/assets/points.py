@@ -14,11 +14,25 @@ def _no_values() -> Mapping[int, Text]:
 
 
 @dataclass(frozen=True, slots=True)
+class CounterDef:
+    """How a cumulative counter behaves, in the unit of its point.
+
+    modulus: the count at which it begins at zero again; None: not known, it is guessed from the
+    usual register widths. most_per_h: the most that it can really advance in an hour; None: not known.
+    step: by how much the reading grows at a time.
+    """
+
+    modulus: float | None = None
+    most_per_h: float | None = None
+    step: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class PointDef:
     """One measured or computed quantity of a kind of equipment.
 
     low and high are physical limits in `unit`; values names the codes of an enum; derived marks
-    what a detector computes.
+    what a detector computes; counter says more of a point of type counter.
     """
 
     key: str
@@ -30,3 +44,4 @@ class PointDef:
     period_s: float | None = None
     values: Mapping[int, Text] = field(default_factory=_no_values)
     derived: bool = False
+    counter: CounterDef | None = None

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pms_iot
 from pms_iot.rulepacks.cases import check_packs
+from pms_iot.rulepacks.counters import counters_of_plans
 from pms_iot.rulepacks.document import PackError
 from pms_iot.rulepacks.pack import RulePack, load_packs
 
-__all__ = ["PackError", "RulePack", "check_packs", "load_packs", "rules_root"]
+__all__ = ["PackError", "RulePack", "check_packs", "counters_of_plans", "load_packs", "rules_root"]
 
 
 def rules_root(rules_dir: Path | None = None) -> Path:

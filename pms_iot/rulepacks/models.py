@@ -39,6 +39,16 @@ class TextYaml(Strict):
     en: Words
 
 
+class CounterYaml(Strict):
+    """The width of a counter: `modulus` in the point's unit, or `bits` or `digits` times `step`."""
+
+    modulus: Annotated[Number, Field(gt=0)] | None = None
+    bits: Annotated[int, Field(ge=8, le=64, strict=True)] | None = None
+    digits: Annotated[int, Field(ge=1, le=15, strict=True)] | None = None
+    step: Annotated[Number, Field(gt=0)] | None = None
+    most_per_h: Annotated[Number, Field(gt=0)] | None = None
+
+
 class PointYaml(Strict):
     label: TextYaml
     type: PointType = "number"
@@ -46,6 +56,7 @@ class PointYaml(Strict):
     range: tuple[Number, Number] | None = None
     period_s: Annotated[float, Field(gt=0)] | None = None
     values: dict[int, TextYaml] = {}
+    counter: CounterYaml | None = None
 
 
 class ConditionYaml(Strict):

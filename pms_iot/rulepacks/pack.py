@@ -12,6 +12,7 @@ from pms_iot.assets.points import PointDef
 from pms_iot.detection.spec import DetectorSpec
 from pms_iot.kernel.text import Text
 from pms_iot.maintenance.plan import PlanTemplate
+from pms_iot.rulepacks.counters import build_counter, check_counter
 from pms_iot.rulepacks.document import (
     Document,
     PackError,
@@ -116,9 +117,9 @@ class _Folder:
             if point.range is not None and point.range[0] >= point.range[1]:
                 where = ("points", key, "range")
                 self._problems.append(document.problem(where, "low must be less than high"))
+            check_counter(document, key, point, self._problems)
         # A point that is wrong is still known, or every rule on it would seem wrong too.
-        named = document.content.get("points")
-        found = {f"{key}": PointDef(f"{key}", Text(f"{key}", f"{key}")) for key in named or ()}
+        found = _named(document.content.get("points"))
         found |= {key: _point(key, point) for key, point in points.items()}
         return text(label) if label else Text(self._kind, self._kind), found
 
@@ -184,6 +185,18 @@ class _Folder:
                     self._problems.append(document.problem(("points", i, "name"), what))
 
 
+def _named(points: Any) -> dict[str, PointDef]:
+    """What the points are called and counted in, right or wrong."""
+    raw: dict[Any, Any] = points if isinstance(points, dict) else dict.fromkeys(points or ())
+    units = {
+        key: value.get("unit") if isinstance(value, dict) else "" for key, value in raw.items()
+    }
+    return {
+        f"{key}": PointDef(f"{key}", Text(f"{key}", f"{key}"), unit=f"{unit or ''}")
+        for key, unit in units.items()
+    }
+
+
 def _point(key: str, model: PointYaml) -> PointDef:
     low, high = model.range or (None, None)
     return PointDef(
@@ -195,4 +208,5 @@ def _point(key: str, model: PointYaml) -> PointDef:
         high=high,
         period_s=model.period_s,
         values={code: text(words) for code, words in model.values.items()},
+        counter=build_counter(model),
     )

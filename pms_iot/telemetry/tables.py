@@ -66,3 +66,42 @@ class UnknownPoint(Table, table=True):
     last_value: float | None = None
     first_seen_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class CounterTotal(Table, table=True):
+    """How far a counter has run over roll-overs and replacements, and where its count stands.
+
+    total: begins at the reading with which the count began, so it is what a counter that was never
+    replaced and never rolled over shows. read_to_ns: every sample before it is counted.
+    """
+
+    series: int = Field(primary_key=True, foreign_key="point.id")
+    total: float
+    began_ns: int = Field(sa_type=BigInteger)
+    read_to_ns: int = Field(sa_type=BigInteger)
+    last_ns: int = Field(sa_type=BigInteger)
+    last_value: float
+    open_ns: int | None = Field(default=None, sa_type=BigInteger)
+    open_value: float | None = None
+    fell_ns: int | None = Field(default=None, sa_type=BigInteger)
+    fell_value: float | None = None
+    rollovers: int = 0
+    resets: int = 0
+    jumps: int = 0
+    glitches: int = 0
+    updated_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class CounterReplacement(Table, table=True):
+    """A counter, or the controller that keeps it, was replaced: what the old and the new one showed."""
+
+    __table_args__ = (UniqueConstraint("series", "at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    series: int = Field(foreign_key="point.id")
+    at: datetime = Field(sa_type=UtcDateTime)
+    old_reading: float
+    new_reading: float
+    note: str = ""
+    noted_by: str
+    noted_at: datetime = Field(sa_type=UtcDateTime)

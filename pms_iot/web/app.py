@@ -11,17 +11,20 @@ from pms_iot.kernel.errors import NotFoundError, StoreUnavailableError
 from pms_iot.web import static_files
 from pms_iot.web.deps import WebDeps
 from pms_iot.web.i18n import N_
+from pms_iot.web.problems import ProblemError, refuse
 from pms_iot.web.render import page
 from pms_iot.web.routes import (
     admin,
     alerts,
     api,
     asset,
+    counters,
     health,
     login,
     maintenance,
     orders,
     overview,
+    series,
     technician,
 )
 from pms_iot.web.security import Guard
@@ -37,6 +40,8 @@ _PAGES = (
     maintenance,
     admin,
     api,
+    series,
+    counters,
     health,
     static_files,
 )
@@ -53,6 +58,7 @@ def create_app(deps: WebDeps) -> FastAPI:
     app.add_middleware(Guard, https_only=deps.settings.web.secure_cookies)
     app.add_exception_handler(LogInFirstError, _log_in_first)
     app.add_exception_handler(ForbiddenError, _forbidden)
+    app.add_exception_handler(ProblemError, refuse)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreUnavailableError, _no_store)
     app.add_exception_handler(HTTPException, _http_error)

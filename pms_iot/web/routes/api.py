@@ -1,88 +1,65 @@
-"""What the scripts of the pages read: series for charts, live values."""
+"""Live values by server-sent events, for the pages and for whoever integrates. See docs/history-api.md."""
 
 import asyncio
-import math
-from collections.abc import AsyncGenerator, Iterable
-from itertools import pairwise
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+import numpy as np
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from pms_iot.assets.catalog import SeriesCatalog, SeriesInfo
 from pms_iot.kernel.auth import account_of
 from pms_iot.kernel.db import transaction
-from pms_iot.kernel.errors import NotFoundError
-from pms_iot.telemetry.store import Buckets
+from pms_iot.telemetry.batch import Batch
+from pms_iot.web.history.ask import one, refuse_unknown
+from pms_iot.web.problems import ProblemError
 from pms_iot.web.visit import SESSION_COOKIE, Looking, Visit, deps_of
 
 router = APIRouter(prefix="/api/v1")
-MAX_WINDOW_S = 400 * 86_400
 RECHECK_EVERY = 6  # updates; a stream outlives its log-in by half a minute at most
+MAX_EVERY = 1000  # series of which one stream carries every sample
+_FILTERS = ("site", "asset", "point")
 
 
-@router.get("/series/{asset}/{point}")
-def series(
-    visit: Looking,
-    asset: str,
-    point: str,
-    start: int,
-    end: int,
-    buckets: Annotated[int, Query(ge=2, le=2000)] = 600,
-) -> dict[str, Any]:
-    """A point over [start, end) Unix ms, at most `buckets` steps with minimum, maximum and mean.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a listener wants to hear. infos: None for everything."""
 
-    `at` in seconds; `lo` and `hi` are the expected band where a detector made one; null where there is
-    nothing. A step of nulls stands in every gap, so that no line is drawn across it.
-    """
-    if not 0 < end - start <= MAX_WINDOW_S * 1000:
-        raise HTTPException(422, "start must be before end, and the window at most 400 days")
-    known = visit.deps.catalog.lookup(asset, point)
-    if known is None:
-        raise NotFoundError("series", f"{asset}/{point}")
-    return {"start": start / 1000, "end": end / 1000, **_columns(visit, asset, point, start, end, buckets)}  # fmt: skip
+    infos: list[SeriesInfo] | None
+    every: bool
 
 
-def _columns(visit: Visit, asset: str, point: str, start: int, end: int, buckets: int):
-    def read(key: str) -> Buckets | None:
-        number = visit.deps.catalog.lookup(asset, key)
-        if number is None:
-            return None
-        return visit.deps.store.downsample(number, start * 1_000_000, end * 1_000_000, buckets)
-
-    main, low_band, high_band = read(point), read(f"{point}.lo"), read(f"{point}.hi")
-    assert main is not None
-    step_ns = (end - start) * 1_000_000 // buckets
-    number = visit.deps.catalog.lookup(asset, point)
-    assert number is not None
-    period_ns = int((visit.deps.catalog.info(number).period_s or 0) * 1e9)
-    gap_ns = 3 * max(step_ns, period_ns)
-    return join(main, low_band, high_band, gap_ns)
-
-
-def join(
-    main: Buckets, low_band: Buckets | None, high_band: Buckets | None, gap_ns: int
-) -> dict[str, list[float | None]]:
-    """All columns on one time axis, with a step of nulls wherever `main` is silent for longer than `gap_ns`."""
-    columns = {
-        "low": _by_time(main.at, main.low),
-        "high": _by_time(main.at, main.high),
-        "mean": _by_time(main.at, main.mean),
-        "lo": _by_time(low_band.at, low_band.mean) if low_band else {},
-        "hi": _by_time(high_band.at, high_band.mean) if high_band else {},
-    }
-    times = set[int]().union(*columns.values())
-    starts = main.at.tolist()
-    gaps = (before + 1 for before, after in pairwise(starts) if after - before > gap_ns)  # fmt: skip
-    axis = sorted(times.union(gaps))
-    joined: dict[str, list[float | None]] = {
-        name: [column.get(at) for at in axis] for name, column in columns.items()
-    }
-    return {"at": [at / 1e9 for at in axis], **joined}
+def _wish(visit: Looking) -> Wish:
+    """Raises ProblemError."""
+    query = visit.request.query_params
+    refuse_unknown(query, (*_FILTERS, "samples"))
+    samples = one(query, "samples") or "newest"
+    if samples not in ("newest", "all"):
+        raise ProblemError(422, f"{samples!r} is not one of newest, all", "samples")
+    only = {name: set(query.getlist(name)) for name in _FILTERS if name in query}
+    infos = _chosen(visit.deps.catalog, only) if only else None
+    if samples == "all":
+        if infos is None:
+            raise ProblemError(422, "all needs a choice: site, asset or point", "samples")
+        if len(infos) > MAX_EVERY:
+            detail = f"all is for at most {MAX_EVERY} series; these are {len(infos)}"
+            raise ProblemError(422, detail, "samples", limit=MAX_EVERY)
+    return Wish(infos, samples == "all")
 
 
-def _by_time(at: Any, values: Any) -> dict[int, float | None]:
-    pairs: Iterable[tuple[int, float]] = zip(at.tolist(), values.tolist(), strict=True)
-    return {instant: value if math.isfinite(value) else None for instant, value in pairs}
+def _chosen(catalog: SeriesCatalog, only: dict[str, set[str]]) -> list[SeriesInfo]:
+    """Measured series; a value that no series has is an error, or its listener would wait for ever."""
+    measured = [info for info in catalog.all() if not info.derived]
+    for name, values in only.items():
+        unknown = values - {getattr(info, name) for info in measured}
+        if unknown:
+            raise ProblemError(404, f"no measured series with {name} {min(unknown)!r}", name)
+    found = [info for info in measured if all(getattr(info, n) in v for n, v in only.items())]
+    if not found:
+        raise ProblemError(404, "no measured series fits all of these", next(iter(only)))
+    return found
 
 
 def _has_room(request: Request) -> None:
@@ -92,21 +69,53 @@ def _has_room(request: Request) -> None:
 
 
 @router.get("/live", response_class=EventSourceResponse, dependencies=[Depends(_has_room)])
-async def live(visit: Looking) -> AsyncGenerator[ServerSentEvent]:
+async def live(
+    visit: Looking, wish: Annotated[Wish, Depends(_wish)]
+) -> AsyncGenerator[ServerSentEvent]:
     """Server-sent events: `tick` {now, values: [[series, at ms, value, quality], …]} and `changed` [list, …].
 
+    With a choice of series first `series`, which names them. With samples=all `samples`, columns of
+    everything committed, and `dropped` {count} for what was lost because the listener was slow.
     Ends when the log-in has ended.
     """
     deps = visit.deps
     count = 0
-    async for update in deps.live.subscribe():
+    if wish.infos is not None:
+        yield ServerSentEvent(event="series", data=[_name(info) for info in wish.infos])
+    numbers = None if wish.infos is None else [info.id for info in wish.infos]
+    async for update in deps.live.subscribe(numbers, every=wish.every):
         count += 1
         if count % RECHECK_EVERY == 0 and not await asyncio.to_thread(_still_logged_in, visit):
             return
+        if update.dropped:
+            yield ServerSentEvent(event="dropped", data={"count": update.dropped})
+        if len(update.samples):
+            yield ServerSentEvent(event="samples", data=_columns(update.samples))
         now_ms = deps.clock.now_ns() // 1_000_000
         yield ServerSentEvent(event="tick", data={"now": now_ms, "values": update.ticks})
         if update.changed:
             yield ServerSentEvent(event="changed", data=update.changed)
+
+
+def _name(info: SeriesInfo) -> dict[str, Any]:
+    return {
+        "series": info.id,
+        "site": info.site,
+        "asset": info.asset,
+        "point": info.point,
+        "unit": info.unit,
+    }
+
+
+def _columns(batch: Batch) -> dict[str, list[Any]]:
+    """at: Unix ms, with a fraction where there is one."""
+    finite = np.isfinite(batch.value)
+    return {
+        "series": batch.series.tolist(),
+        "at": (batch.at / 1e6).tolist(),
+        "value": [v if ok else None for v, ok in zip(batch.value.tolist(), finite, strict=True)],
+        "quality": batch.quality.tolist(),
+    }
 
 
 def _still_logged_in(visit: Visit) -> bool:

@@ -120,10 +120,20 @@
     };
   }
 
+  // Whole steps, so that the windows of two looks share their buckets, which the server and the browser keep.
+  const STEPS_S = [1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+
+  function roundWindow(start, end, buckets) {
+    const raw = (end - start) / buckets / 1000;
+    const step = 1000 * (STEPS_S.find((seconds) => seconds >= raw) ?? Math.ceil(raw / 86400) * 86400);
+    const from = Math.floor(start / step) * step, to = Math.ceil(end / step) * step;
+    return { start: from, end: to, buckets: Math.max(2, Math.round((to - from) / step)) };
+  }
+
   async function fetchColumns(figure) { // null: the server did not answer with samples
     const width = figure.querySelector(".plot").clientWidth;
     const buckets = Math.max(50, Math.min(1000, Math.round(width)));
-    const query = new URLSearchParams({ start: figure.dataset.start, end: figure.dataset.end, buckets });
+    const query = new URLSearchParams(roundWindow(Number(figure.dataset.start), Number(figure.dataset.end), buckets));
     const answer = await fetch(`${figure.dataset.url}?${query}`);
     if (!answer.ok) return null;
     const data = await answer.json();

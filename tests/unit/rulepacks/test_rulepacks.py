@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pms_iot.assets.points import CounterDef
 from pms_iot.rulepacks import PackError, check_packs, load_packs, rules_root
 from pms_iot.telemetry.condition import Condition, Gate
 
@@ -32,6 +33,10 @@ def test_good_pack_becomes_objects(root: Path) -> None:
     assert pack.points["temp.lo"].unit == "°C"
     assert pack.points["temp.lo"].derived
     assert [line.id for line in pack.plans[1].checklist] == ["m-1", "y-1"]
+    assert pack.points["hours"].counter == CounterDef(None, 1.0), "hours run no faster than time"
+    assert pack.points["starts"].counter == CounterDef(655360.0, 60.0, 10.0)
+    assert pack.points["energy"].counter == CounterDef(100_000.0, None, 0.1)
+    assert pack.points["temp"].counter is None
     assert check_packs(root) == []
 
 
