@@ -38,7 +38,9 @@ class LineEncoder:
         self._heads = [_head(info) for info in ranks.infos]
         self._fields = [info.point.translate(_KEY_ESCAPES) for info in ranks.infos]
         self._listed = [_listed(info.point) for info in ranks.infos]
-        self._asset = np.array([info.asset_id for info in ranks.infos], np.int64)
+        assets = dict.fromkeys(info.asset_id for info in ranks.infos)  # in the order of their names
+        numbers = {asset_id: number for number, asset_id in enumerate(assets)}
+        self._asset = np.array([numbers[info.asset_id] for info in ranks.infos], np.int64)
 
     def encode(self, rows: Rows) -> bytes:
         """Samples of one asset, instant and quality share a line."""

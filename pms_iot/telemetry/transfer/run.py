@@ -40,7 +40,7 @@ class Pace:
         if not self._rate:
             return
         now = self._monotonic()
-        self._free_s = max(self._free_s, now) + samples / self._rate
+        self._free_s = max(self._free_s + samples / self._rate, now)
         self._pause(self._free_s - now)
 
 
