@@ -1,5 +1,6 @@
 """Installations with a register and a history, for tests that move it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.cli import app
 from pms_iot.kernel.db import open_engine
+from pms_iot.kernel.errors import PmsError
 from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.store import SampleStore
@@ -89,10 +93,20 @@ class Installation:
         )
 
     def command(self, *words: object, **env: object) -> tuple[int, str]:
-        """Its exit code and what it said."""
-        process = self.process(*words, **env)
-        _, said = process.communicate(timeout=120)
-        return process.returncode, said
+        """Its exit code and what it says; in this process, which is quicker."""
+        given = {"PMS_DATA_DIR": self.directory, "PMS_RAW_DAYS": 100_000, **env}
+        none: dict[str, str | None] = {n: None for n in os.environ if n.startswith("PMS_")}
+        with contextlib.chdir(self.directory):
+            result = CliRunner().invoke(
+                app,
+                ["telemetry", *map(str, words)],
+                env=none | {name: str(text) for name, text in given.items()},
+            )
+        if isinstance(result.exception, PmsError):  # `main` prints it
+            return 1, f"{result.stderr}{result.exception}\n"
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stderr
 
 
 def content(store: SampleStore, series: Sequence[int]) -> Batch:

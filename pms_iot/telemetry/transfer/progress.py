@@ -75,7 +75,6 @@ class Bar(Quiet):
             label=self._title,
             show_eta=True,
             show_percent=True,
-            item_show_func=lambda _: self._rate(),
             file=sys.stderr,
         )
         self._bar.__enter__()
@@ -83,10 +82,9 @@ class Bar(Quiet):
 
     def advance(self, units: int, samples: int) -> None:
         self._samples += samples
-        self._bar.update(units, self)  # any item, so that the rate is shown
-
-    def _rate(self) -> str:
-        return rate_text(self._samples, self._monotonic() - self._began_s)
+        rate = rate_text(self._samples, self._monotonic() - self._began_s)
+        self._bar.label = f"{self._title} {rate:>8}"
+        self._bar.update(units)
 
     def say(self, words: str) -> None:
         typer.echo(f"\n{words}", err=True)
