@@ -7,13 +7,13 @@ was left out or differs; 130 interrupted, the same command goes on.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.telemetry.transfer import bring, export
-from pms_iot.telemetry.transfer.compression import Compression, compression_of
+from pms_iot.telemetry.transfer.compression import compression_of
 from pms_iot.telemetry.transfer.errors import TransferError
 from pms_iot.telemetry.transfer.formats import Format, format_of
 from pms_iot.telemetry.transfer.journal import Journal
@@ -46,9 +46,11 @@ telemetry = typer.Typer(no_args_is_help=True, help="Moves history between stores
 def export_(
     target: Annotated[Path, typer.Argument(help="FILE.csv, .parquet or .line, also .gz or .zst.")],
     form: FormatOption = None,
-    per_day: Annotated[bool, typer.Option(help="TARGET is a folder; one file per day.")] = False,
+    per_day: Annotated[
+        bool, typer.Option("--per-day", help="TARGET is a folder; one file per day.")
+    ] = False,
     compress: Annotated[
-        Compression | None, typer.Option(help="Of the files of a folder: gzip or zstd.")
+        Literal["gzip", "zstd"] | None, typer.Option(help="Of the files of a folder.")
     ] = None,
     store: Store = "engine",
     site: Sites = None,
@@ -95,7 +97,7 @@ def export_(
 
 
 def _target(
-    path: Path, form: Format | None, compress: Compression | None, per_day: bool
+    path: Path, form: Format | None, compress: Literal["gzip", "zstd"] | None, per_day: bool
 ) -> export.Target:
     if not per_day:
         if compress:
