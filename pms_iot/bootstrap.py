@@ -53,6 +53,7 @@ from pms_iot.telemetry.embedded.summary import STEPS_NS
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.mirrored import MirroredStore
 from pms_iot.telemetry.mirrored.outgoing import Outgoing
+from pms_iot.telemetry.store import SampleStore
 from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders.technicians import apply_technicians
 
@@ -148,6 +149,49 @@ def open_store(
         local_ns=int(settings.influx.local_hours * 3600e9),
         now_ns=clock.now_ns,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A sample store with the register that its series numbers belong to."""
+
+    name: str
+    store: SampleStore
+    register: SeriesCatalog
+
+
+def open_place(settings: Settings, register: SeriesCatalog, name: str, *, exists: bool) -> Place:
+    """The store that `engine`, `influx`, `embedded` or `embedded:PATH` names.
+
+    PATH is a file, or a data directory whose `core.db`, if it has one, then is the register. `exists`: it
+    has to be there already. Raises ConfigError for a name that leads nowhere.
+    """
+    kind, _, path = name.partition(":")
+    address = f"influx:{settings.influx.url}/{settings.influx.bucket}"
+    if name == "influx":
+        if not settings.influx.url:
+            raise ConfigError(name, "PMS_INFLUX__URL is not set")
+        return Place(address, InfluxStore(settings.influx, register), register)
+    if name == "engine" and settings.influx.url:
+        return Place(address, open_store(settings, register, Counters(), SystemClock()), register)
+    if name != "engine" and kind != "embedded":
+        raise ConfigError(name, "no such store; engine, influx, embedded or embedded:PATH")
+    place = Path(path).resolve() if path else settings.data_dir.resolve()
+    file = place / "samples.db" if place.is_dir() else place
+    if exists and not file.is_file():
+        raise ConfigError(name, f"no file {file}")
+    own = place / "core.db"
+    if place != settings.data_dir.resolve() and own.is_file():
+        register = _register_of(own)
+    return Place(f"embedded:{file}", EmbeddedStore(file), register)
+
+
+def _register_of(core: Path) -> SeriesCatalog:
+    """The register of another installation's core store, which is read and not migrated."""
+    try:
+        return SeriesCatalog(open_engine(f"sqlite:///{core}"))
+    except SQLAlchemyError as problem:
+        raise ConfigError(str(core), f"not a register: {_one_line(problem)}") from problem
 
 
 def open_channels(settings: Settings) -> list[Channel]:

@@ -11,7 +11,7 @@ import structlog
 import typer
 import uvicorn
 
-from pms_iot import bootstrap, gateways_cli
+from pms_iot import bootstrap, gateways_cli, telemetry_cli
 from pms_iot.demo import run_demo
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
@@ -22,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
 app.add_typer(gateways_cli.gateway_config, name="gateway-config")
+app.add_typer(telemetry_cli.telemetry, name="telemetry")
 # A negative value is a value, not an option.
 app.command("device-write", context_settings={"ignore_unknown_options": True})(
     gateways_cli.device_write

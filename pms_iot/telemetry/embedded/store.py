@@ -14,6 +14,7 @@ from time import time_ns
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.telemetry.batch import Batch
@@ -153,6 +154,12 @@ class EmbeddedStore:
         """Numbered notes of windows with new roll-ups, (number, series, window), oldest first."""
         with self._file.reading() as db:
             return db.execute("SELECT * FROM finished ORDER BY id LIMIT ?", (most,)).fetchall()
+
+    def note_finished(self, series: NDArray[np.int32], windows: NDArray[np.int64]) -> None:
+        """Notes windows whose roll-ups have to be made anew elsewhere."""
+        places = np.unique(np.column_stack((series, windows)), axis=0).tolist()
+        with self._file.writing() as db:
+            db.executemany("INSERT INTO finished VALUES (NULL, ?, ?)", places)
 
     def forget_finished(self, numbers: Sequence[int]) -> None:
         """Deletes notes."""

@@ -14,6 +14,7 @@ from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.embedded.blocks import WINDOW_NS
 from pms_iot.telemetry.embedded.summary import STEPS_NS
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.mirrored.forwarder import Forwarder
@@ -53,8 +54,11 @@ class MirroredStore:
             return
         if self._outgoing.is_full:
             self._outgoing.append(batch)  # which says so
-        self._local.write(batch)
+        late = batch.at < self.local_since_ns()
+        self._local.write(batch.take(~late) if late.any() else batch)
         self._outgoing.append(batch)
+        if late.any():  # the server alone keeps such windows, and rolls them up anew
+            self._local.note_finished(batch.series[late], batch.at[late] // WINDOW_NS)
         self._forwarder.hurry()
 
     def read(self, series: int, start_ns: int, end_ns: int) -> Batch:
