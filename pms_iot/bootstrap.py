@@ -42,6 +42,7 @@ from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.influx import InfluxStore
+from pms_iot.telemetry.ledger import days
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.web import LiveFeed, WebDeps, create_app
 from pms_iot.workorders.technicians import apply_technicians
@@ -290,6 +291,8 @@ class Runtime:
         outbox.deliver(self.engine, self.channels, self.clock.now())
 
     def _prune(self) -> None:
+        with transaction(self.engine) as session:
+            days.prune(session, self.clock.now())
         if isinstance(self.store, EmbeddedStore):
             oldest = self.clock.now() - timedelta(days=self.settings.raw_days)
             self.store.prune(to_ns(oldest))
