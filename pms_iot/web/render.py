@@ -59,6 +59,7 @@ def _environment() -> Environment:
         "last_day": formats.last_day,
         "local_seconds": formats.local_seconds,
         "number": formats.number,
+        "percent": formats.percent,
     }
     env.filters.update(filters)
     return env

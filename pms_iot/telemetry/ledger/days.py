@@ -151,13 +151,16 @@ def point_tallies(
         for total, tally in ((late, late_points), (doubled, duplicate_points)):
             for number, count in points.counts(tally).items():
                 total[number] += count
-    known = first_heard(session)
+    known = first_heard(session, *series)
     return {n: PointTally(known.get(n), late[n], doubled[n]) for n in series}
 
 
-def first_heard(session: Session) -> Mapping[int, datetime]:
-    """Series -> its first sample."""
-    return {row.series: row.first_at for row in session.exec(select(LedgerPoint))}
+def first_heard(session: Session, *series: int) -> Mapping[int, datetime]:
+    """Series -> its first sample; of these series, or of all."""
+    chosen = select(LedgerPoint)
+    if series:
+        chosen = chosen.where(col(LedgerPoint.series).in_(series))
+    return {row.series: row.first_at for row in session.exec(chosen)}
 
 
 def expected_until_ns(period_s: float | None, now: datetime) -> int:

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset, Gateway, Site
-from pms_iot.kernel.clock import from_ns, to_ns
+from pms_iot.kernel.clock import to_ns
 from pms_iot.telemetry.ledger import outages
 from pms_iot.telemetry.ledger.causes import Evidence, Gap, name_causes
 from pms_iot.telemetry.ledger.holes import Hole
@@ -82,17 +82,8 @@ def supply_of(session: Session, code: str) -> Supply | None:
     return Supply(site.code, code, found[0].code, found[1].code)
 
 
-def gather(
-    session: Session,
-    store: SampleStore,
-    catalog: SeriesCatalog,
-    supply: Supply,
-    start_ns: int,
-    end_ns: int,
-    now: datetime,
-) -> Case:
-    """What is known of the window that may explain gaps of the asset. Raises StoreUnavailableError."""
-    start, end = from_ns(start_ns), from_ns(end_ns)
+def gather(session: Session, supply: Supply, start: datetime, end: datetime, now: datetime) -> Case:
+    """What the core store knows of the window that may explain gaps of the asset."""
     found = [*_away(session, "engine", "", "", start, end, now)]
     found += _away(session, "device", supply.site, supply.asset, start, end, now)
     if supply.gateway is None:
@@ -105,7 +96,6 @@ def gather(
         for gap in told
         if gap.first_at is not None and gap.last_at is not None
     ]
-    found += _clock(store, catalog, supply.gateway_asset or "", start_ns, end_ns)
     undated = [(to_ns(gap.noted_at), gap.cause) for gap in told if gap.first_at is None]
     undated += [(to_ns(at), "evicted") for at in _skipped(session, supply, start, end)]
     return Case(tuple(found), tuple(undated))
@@ -167,10 +157,13 @@ def _skipped(
     return [hour + timedelta(hours=1) for hour in session.exec(chosen)]
 
 
-def _clock(
+def clock_steps(
     store: SampleStore, catalog: SeriesCatalog, gateway: str, start_ns: int, end_ns: int
 ) -> list[Evidence]:
-    """A step forward leaves out the time it jumped over; a clock that is not trusted may stamp anything."""
+    """What a gateway said of its clock. `gateway`: its asset. Raises StoreUnavailableError.
+
+    A step forward leaves out the time it jumped over; a clock that is not trusted may stamp anything.
+    """
     found: list[Evidence] = []
     if (steps := catalog.lookup(gateway, "clock_step_s")) is not None:
         batch = store.read(steps, start_ns, end_ns + _UNSURE_NS)
