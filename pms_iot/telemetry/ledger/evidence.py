@@ -16,6 +16,7 @@ from pms_iot.telemetry.ledger.tables import LedgerHour, LedgerOutage
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.telemetry.tables import TelemetryGap
 
+HOUR = timedelta(hours=1)
 TOLD_WITHIN = timedelta(days=1)  # a loss without a time is told when the gateway is back
 _UNSURE_NS = 15 * 10**9  # around each report of a clock that is not trusted; one comes every 10 s
 
@@ -49,7 +50,7 @@ class Case:
 
     def judge(self, hole: Hole) -> NamedGap:
         """The hole with the names of its causes."""
-        gap, within = hole.gap, to_ns_span(TOLD_WITHIN)
+        gap, within = hole.gap, round(TOLD_WITHIN.total_seconds() * 1e9)
         items = (*hole.evidence, *self.evidence)
         undated = [cause for told, cause in self.undated if 0 <= told - gap.end_ns <= within]
         causes = name_causes(gap, items, undated)
@@ -59,10 +60,6 @@ class Case:
 def _words(gap: Gap, items: Iterable[Evidence]) -> tuple[str, ...]:
     touching = (i for i in items if i.start_ns < gap.end_ns and i.end_ns > gap.start_ns and i.why)
     return tuple(dict.fromkeys(f"{item.cause}: {item.why}" for item in touching))
-
-
-def to_ns_span(span: timedelta) -> int:
-    return round(span.total_seconds() * 1e9)
 
 
 def supply_of(session: Session, code: str) -> Supply | None:
@@ -151,10 +148,10 @@ def _skipped(
         LedgerHour.gateway == supply.gateway,
         LedgerHour.lane == "data",
         LedgerHour.skipped > 0,
-        col(LedgerHour.hour) >= start,
+        col(LedgerHour.hour) > start - HOUR,
         col(LedgerHour.hour) < end + TOLD_WITHIN,
     )
-    return [hour + timedelta(hours=1) for hour in session.exec(chosen)]
+    return [hour + HOUR for hour in session.exec(chosen)]
 
 
 def clock_steps(
