@@ -8,6 +8,8 @@ import pytest
 from pms_iot.kernel.db import transaction
 from pms_iot.telemetry.ledger import outages
 from pms_iot.telemetry.ledger.asset import Sources, point_gaps, point_lines, poorest
+from pms_iot.telemetry.ledger.days import gateway_days
+from pms_iot.telemetry.ledger.promises import read_promises
 from tests.pipeline.rig import EPOCH, T0, Rig, ns
 
 
@@ -209,3 +211,36 @@ def test_the_points_of_an_asset_are_compared_with_their_periods(plant: Plant) ->
     # From the first sample to what may have come by now: 290 s less 70 s.
     assert (temp.complete.expected, temp.complete.stored) == (22, 12)
     assert poorest(lines) is temp
+
+
+def test_a_gateway_knows_better_than_the_register_what_to_expect(plant: Plant) -> None:
+    """Its pump has a temperature that is sent by exception, every 50 s at least, and a head that no one reads."""
+    plant.send([plant.at], "20")
+    profiles = {"mine.v1": {"temp": 50.0, "level": 10}}
+    plant.say(
+        "birth",
+        epoch=EPOCH,
+        devices=[{"id": "PU-01", "profile": "mine.v1"}, "nonsense"],
+        profiles=profiles,
+    )
+    plant.live(110, value=None)
+    plant.live(100)
+    assert plant.gaps() == []  # 120 s are less than three times 50
+    sources = Sources(plant.rig.core, plant.rig.samples, plant.path.catalog)
+    lines = point_lines(sources, "PU-01", ns(0), ns(10**6), plant.rig.clock.now())
+    periods = {line.info.point: line.info.period_s for line in lines}
+    assert periods == {"temp": 50.0, "level": 10.0, "head": None, "smoke": None}
+    with transaction(plant.rig.core) as session:
+        until = plant.rig.clock.now()
+        [day] = gateway_days(session, plant.path.catalog, T0, T0 + timedelta(days=1), until)
+    assert day.expected == pytest.approx((plant.at - 3610 - 110) / 50)
+
+
+@pytest.mark.parametrize("profiles", [{"mine.v1": {"temp": "often"}}, {"mine.v1": []}, {}])
+def test_a_promise_that_cannot_be_understood_is_none(
+    plant: Plant, profiles: dict[str, object]
+) -> None:
+    devices = [{"id": "PU-01", "profile": "mine.v1"}]
+    plant.say("birth", epoch=EPOCH, devices=devices, profiles=profiles)
+    with transaction(plant.rig.core) as session:
+        assert not any(read_promises(session).values())

@@ -10,10 +10,11 @@ from pms_iot.assets.catalog import SeriesCatalog, SeriesInfo
 from pms_iot.kernel.clock import from_ns, to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError
-from pms_iot.telemetry.ledger.completeness import Completeness, completeness
+from pms_iot.telemetry.ledger.completeness import Catalog, Completeness, completeness
 from pms_iot.telemetry.ledger.days import PointTally, expected_until_ns, first_heard, point_tallies
 from pms_iot.telemetry.ledger.evidence import NamedGap, clock_steps, gather, supply_of
 from pms_iot.telemetry.ledger.holes import holes
+from pms_iot.telemetry.ledger.promises import PromisedCatalog, as_promised, read_promises
 from pms_iot.telemetry.store import SampleStore
 
 
@@ -48,28 +49,34 @@ def point_lines(
     Late and double samples are counted by whole hours, those that begin in the window. Raises
     NotFoundError for an unknown asset, and StoreUnavailableError.
     """
-    series = [n for n in sources.catalog.of_asset(asset).values() if not _info(sources, n).derived]
+    numbers = sources.catalog.of_asset(asset).values()
+    series = [n for n in numbers if not sources.catalog.info(n).derived]
     with transaction(sources.engine) as session:
         supply = supply_of(session, asset)
         if supply is None:
             raise NotFoundError("asset", asset)
         window = from_ns(start_ns), from_ns(end_ns)
         tallies = point_tallies(session, series, supply.site, *window)
-    return [_line(sources, n, tallies[n], start_ns, end_ns, now) for n in series]
+        known = PromisedCatalog(sources.catalog, read_promises(session))
+    return [_line(sources.store, known, n, tallies[n], start_ns, end_ns, now) for n in series]
 
 
 def _line(
-    sources: Sources, series: int, tally: PointTally, start_ns: int, end_ns: int, now: datetime
+    store: SampleStore,
+    catalog: Catalog,
+    series: int,
+    tally: PointTally,
+    start_ns: int,
+    end_ns: int,
+    now: datetime,
 ) -> PointLine:
-    info = _info(sources, series)
+    info = catalog.info(series)
     if tally.first_at is None:
         return PointLine(info, None, tally)
     begin, until = _due(info, tally.first_at, start_ns, end_ns, now)
     if until <= begin:
         return PointLine(info, Completeness(0.0, 0, 0.0), tally)
-    return PointLine(
-        info, completeness(sources.store, sources.catalog, series, begin, until), tally
-    )
+    return PointLine(info, completeness(store, catalog, series, begin, until), tally)
 
 
 def point_ratio(
@@ -80,8 +87,9 @@ def point_ratio(
     Raises NotFoundError and StoreUnavailableError.
     """
     with transaction(sources.engine) as session:
-        first_at = first_heard(session, series).get(series)
-    return _line(sources, series, PointTally(first_at, 0, 0), start_ns, end_ns, now).ratio
+        tally = PointTally(first_heard(session, series).get(series), 0, 0)
+        known = PromisedCatalog(sources.catalog, read_promises(session))
+    return _line(sources.store, known, series, tally, start_ns, end_ns, now).ratio
 
 
 def point_gaps(
@@ -91,8 +99,8 @@ def point_gaps(
 
     Raises NotFoundError and StoreUnavailableError.
     """
-    info = _info(sources, series)
     with transaction(sources.engine) as session:
+        info = as_promised(sources.catalog.info(series), read_promises(session))
         supply = supply_of(session, info.asset)
         first_at = first_heard(session, series).get(series)
     if not info.period_s or info.derived or supply is None or first_at is None:
@@ -113,10 +121,6 @@ def poorest(lines: Sequence[PointLine]) -> PointLine | None:
     """The point that lacks most; None where nothing was expected of any."""
     known = [line for line in lines if line.ratio is not None]
     return min(known, key=lambda line: line.ratio or 0.0, default=None)
-
-
-def _info(sources: Sources, series: int) -> SeriesInfo:
-    return sources.catalog.info(series)
 
 
 def _due(

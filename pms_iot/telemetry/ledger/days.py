@@ -16,6 +16,7 @@ from pms_iot.assets.tables import Asset, Gateway, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.telemetry.ledger import points
 from pms_iot.telemetry.ledger.books import COUNTS, HOUR_NS, late_after_ns
+from pms_iot.telemetry.ledger.promises import all_promised, read_promises
 from pms_iot.telemetry.ledger.tables import LedgerHour, LedgerOutage, LedgerPoint
 
 KEPT = timedelta(days=400)
@@ -122,7 +123,7 @@ def gateway_days(
     rows = _rows_by_gateway(session, start, end)
     known = first_heard(session)
     by_asset: dict[str, list[SeriesInfo]] = defaultdict(list)
-    for info in catalog.all():
+    for info in all_promised(catalog, read_promises(session)):
         if info.period_s and not info.derived and info.id in known:
             by_asset[info.asset].append(info)
     found: list[GatewayDay] = []
