@@ -20,8 +20,8 @@ from pms_iot.pipeline import Pipeline
 from pms_iot.telemetry.ledger import points
 from pms_iot.telemetry.ledger.books import HOUR_NS
 from pms_iot.telemetry.ledger.completeness import completeness
-from pms_iot.telemetry.ledger.days import first_heard, gateway_days, prune
-from pms_iot.telemetry.ledger.tables import LedgerHour, LedgerOutage
+from pms_iot.telemetry.ledger.days import first_heard, gateway_days
+from pms_iot.telemetry.ledger.tables import LedgerHour
 from tests.pipeline.rig import EPOCH, T0, Rig, ns
 from tests.pipeline.test_crash import (
     Mishap,
@@ -281,13 +281,3 @@ def test_a_day_compares_with_what_was_declared(rig: Rig) -> None:
     series = path.catalog.lookup("PU-01", "head") or 0
     found = completeness(rig.samples, path.catalog, series, ns(1800), ns(3000))
     assert (found.expected, found.stored, found.ratio) == (120, 90, 0.75)
-
-
-def test_old_hours_are_forgotten(rig: Rig) -> None:
-    path = started(rig)
-    path.process(rig.received(Stream([Sent((Sample("PU-01", "temp", 5, 20.0),))]).body(0)))
-    with transaction(rig.core) as session:
-        session.add(LedgerOutage(kind="gateway", name="gw-01", start=T0, end=T0))
-        assert prune(session, T0 + timedelta(days=399)) == 0
-        assert prune(session, T0 + timedelta(days=401)) == 1
-        assert session.exec(select(LedgerOutage)).all() == []

@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import or_
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, delete, select
 
 from pms_iot.assets.catalog import SeriesInfo
@@ -145,6 +147,9 @@ def point_tallies(
         LedgerHour.site == site,
         col(LedgerHour.hour) >= start,
         col(LedgerHour.hour) < end,
+        or_(
+            col(LedgerHour.late_points).is_not(None), col(LedgerHour.duplicate_points).is_not(None)
+        ),
     )
     late: dict[int, int] = defaultdict(int)
     doubled: dict[int, int] = defaultdict(int)
@@ -189,15 +194,19 @@ def _assets_by_gateway(session: Session) -> dict[tuple[str, str], tuple[str, ...
     }
 
 
-_Rows = dict[datetime, list[LedgerHour]]
+_READ = [
+    getattr(LedgerHour, name)
+    for name in ("site", "gateway", "lane", "hour", "first_seq", "last_seq", *COUNTS)
+]
+_Rows = dict[datetime, list[Any]]  # LedgerHour without its tallies, which are large
 
 
 def _rows_by_gateway(
     session: Session, start: datetime, end: datetime
 ) -> dict[tuple[str, str], _Rows]:
     found: dict[tuple[str, str], _Rows] = defaultdict(lambda: defaultdict(list))
-    chosen = select(LedgerHour).where(col(LedgerHour.hour) >= start, col(LedgerHour.hour) < end)
-    for row in session.exec(chosen):
+    chosen = sql_select(*_READ).where(col(LedgerHour.hour) >= start, col(LedgerHour.hour) < end)
+    for row in session.connection().execute(chosen):
         found[row.site, row.gateway][row.hour].append(row)
     return found
 
@@ -217,7 +226,7 @@ def _expected(
     return (np.maximum(span, 0.0) / period).sum(axis=1)
 
 
-def _line(at: datetime, expected: float, rows: Iterable[LedgerHour]) -> HourLine:
+def _line(at: datetime, expected: float, rows: Iterable[Any]) -> HourLine:
     here = list(rows)
     sums = sum((_sums(row) for row in here), Sums())
     numbered = [row for row in here if row.lane == "data"]
@@ -226,6 +235,6 @@ def _line(at: datetime, expected: float, rows: Iterable[LedgerHour]) -> HourLine
     return HourLine(at, expected, sums, min(lowest, default=None), max(highest, default=None))
 
 
-def _sums(row: LedgerHour) -> Sums:
+def _sums(row: Any) -> Sums:
     values = row.samples - row.missing if row.lane != "event" else 0
     return Sums(values, **{name: getattr(row, name) for name in COUNTS})
