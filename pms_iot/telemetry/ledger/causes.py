@@ -1,7 +1,7 @@
 """Why samples are missing: from evidence with times to the name of a cause. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # The most telling first: what a gateway itself says that it lost, then what it stamped, then who was away.
 ORDER = ("evicted", "disk_full", "corrupt", "clock", "device", "gateway", "engine")
@@ -50,6 +50,18 @@ def name_causes(
     else:
         return (UNKNOWN,)
     return (main, *(cause for cause in touching if cause != main))
+
+
+def outside(item: Evidence, spans: Iterable[tuple[int, int]]) -> list[Evidence]:
+    """What is left of the evidence outside the spans."""
+    left, reached = list[Evidence](), item.start_ns
+    for start, end in sorted(spans):
+        if reached < min(start, item.end_ns):
+            left.append(replace(item, start_ns=reached, end_ns=min(start, item.end_ns)))
+        reached = max(reached, end)
+    if reached < item.end_ns:
+        left.append(replace(item, start_ns=reached))
+    return left
 
 
 def _covered(gap: Gap, evidence: Sequence[Evidence], cause: str) -> int:

@@ -10,7 +10,7 @@ from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset, Gateway, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.telemetry.ledger import outages
-from pms_iot.telemetry.ledger.causes import Evidence, Gap, name_causes
+from pms_iot.telemetry.ledger.causes import Evidence, Gap, name_causes, outside
 from pms_iot.telemetry.ledger.holes import Hole
 from pms_iot.telemetry.ledger.tables import LedgerHour, LedgerOutage
 from pms_iot.telemetry.store import SampleStore
@@ -81,12 +81,12 @@ def supply_of(session: Session, code: str) -> Supply | None:
 
 def gather(session: Session, supply: Supply, start: datetime, end: datetime, now: datetime) -> Case:
     """What the core store knows of the window that may explain gaps of the asset."""
-    found = [*_away(session, "engine", "", "", start, end, now)]
-    found += _away(session, "device", supply.site, supply.asset, start, end, now)
+    engine = _away(session, "engine", "", "", start, end, now)
+    found = [*engine, *_away(session, "device", supply.site, supply.asset, start, end, now)]
     if supply.gateway is None:
         return Case(tuple(found), ())
-    found += _away(session, "gateway", supply.site, supply.gateway, start, end, now)
-    found += _silent_now(session, supply, now)
+    gateway = _away(session, "gateway", supply.site, supply.gateway, start, end, now)
+    found += _heard_of(engine, [*gateway, *_silent_now(session, supply, now)])
     told = _told(session, supply, start)
     found += [
         Evidence(gap.cause, to_ns(gap.first_at), to_ns(gap.last_at) + 1)
@@ -109,6 +109,19 @@ def _away(
 ) -> list[Evidence]:
     rows = outages.between(session, kind, site, name, start, end)
     return [_as_evidence(row, now) for row in rows]
+
+
+def _heard_of(engine: Sequence[Evidence], gateway: Iterable[Evidence]) -> list[Evidence]:
+    """Silence says something of a gateway only while the engine was listening."""
+    deaf = [(item.start_ns, item.end_ns) for item in engine]
+    found: list[Evidence] = []
+    for item in gateway:
+        found += outside(item, deaf) if item.why == "silent" else [item]
+    return [item for item in found if item.why != "silent" or _is_silence(item)]
+
+
+def _is_silence(item: Evidence) -> bool:
+    return item.end_ns - item.start_ns > outages.SILENT_AFTER.total_seconds() * 1e9
 
 
 def _as_evidence(row: LedgerOutage, now: datetime) -> Evidence:

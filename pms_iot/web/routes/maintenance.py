@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
-from pms_iot.kernel.errors import IllegalMoveError
+from pms_iot.kernel.errors import IllegalMoveError, StoreUnavailableError
 from pms_iot.maintenance import service
 from pms_iot.maintenance.forecast import CalendarEntry, calendar
 from pms_iot.telemetry.ledger.asset import Sources, point_ratio
@@ -83,7 +83,10 @@ def _complete(visit: Visit, entries: Sequence[CalendarEntry]) -> Mapping[int | N
             visit.deps.catalog.lookup(entry.asset, key) for key in points.get(entry.template, ())
         ]
         series = [number for number in known if number is not None]
-        ratios = [point_ratio(sources, number, *window, visit.now) for number in series]
+        try:
+            ratios = [point_ratio(sources, number, *window, visit.now) for number in series]
+        except StoreUnavailableError:  # the calendar does not wait for the sample store
+            return {}
         if shares := [ratio for ratio in ratios if ratio is not None]:
             found[entry.occurrence_id] = min(shares)
     return found

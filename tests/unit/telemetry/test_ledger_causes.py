@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pms_iot.telemetry.ledger.causes import ORDER, Evidence, Gap, name_causes
+from pms_iot.telemetry.ledger.causes import ORDER, Evidence, Gap, name_causes, outside
 
 GAP = Gap(1000, 2000)
 SPANS = st.tuples(st.integers(0, 3000), st.integers(0, 1500))
@@ -68,3 +68,17 @@ def test_every_cause_that_touches_is_named_once_and_no_other(evidence, undated) 
 def test_what_lies_elsewhere_changes_nothing(evidence, cause) -> None:
     elsewhere = [Evidence(cause, 0, 1000), Evidence(cause, 2000, 5000)]
     assert name_causes(GAP, [*evidence, *elsewhere]) == name_causes(GAP, evidence)
+
+
+@given(SPANS, st.lists(SPANS, max_size=6))
+def test_what_is_left_outside_is_every_instant_of_it_and_no_other(span, cut) -> None:
+    item = Evidence("gateway", span[0], span[0] + span[1], "silent")
+    spans = [(start, start + length) for start, length in cut]
+    left = outside(item, spans)
+    instants = [t for part in left for t in range(part.start_ns, part.end_ns)]
+    assert instants == [
+        t
+        for t in range(item.start_ns, item.end_ns)
+        if not any(start <= t < end for start, end in spans)
+    ]
+    assert all(part.why == "silent" and part.start_ns < part.end_ns for part in left)
