@@ -165,7 +165,7 @@ class Pipeline:
                 self.conclude(message.batch, message.gateway if message.header else None)
             with transaction(self.engine) as session:
                 now = self.clock.now()
-                self._account(session, message, now, spoilt=spoilt is not None)
+                late = self._account(session, message, now, spoilt=spoilt is not None)
                 quarantine.record_unknown(session, message.site, message.unknown, now)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
@@ -173,17 +173,18 @@ class Pipeline:
             self.books.committed()
             self.committed()
         self.counters.add("samples", len(message.batch))
+        self.counters.add("samples_late", late)
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
         self.live.publish(message.batch)
 
     def _account(
         self, session: Session, message: WireMessage, now: datetime, *, spoilt: bool
-    ) -> None:
-        """Watermark and ledger."""
+    ) -> int:
+        """Watermark and ledger; returns how many samples are late."""
         header = message.header
         skipped = self._advance(session, message, header, now) if header is not None else 0
-        self.books.accept(session, message, now, skipped=skipped, spoilt=spoilt)
+        return self.books.accept(session, message, now, skipped=skipped, spoilt=spoilt)
 
     def _advance(
         self, session: Session, message: WireMessage, header: Header, now: datetime

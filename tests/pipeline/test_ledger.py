@@ -240,6 +240,7 @@ def test_what_comes_again_is_counted_as_such_and_by_point(rig: Rig) -> None:
     assert points.counts(now.duplicate_points) == {temp: 3}
     assert points.counts(before.duplicate_points) == {head: 3}
     assert points.counts(before.late_points) == {head: 3}
+    assert path.counters["samples_late"] == 3
 
 
 def test_a_message_without_a_header_stands_apart(rig: Rig) -> None:

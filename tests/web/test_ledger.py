@@ -1,11 +1,22 @@
 """The ledger on its pages and in JSON, and the completeness beside what is computed from telemetry."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
+import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from pms_iot.kernel.clock import to_ns
+from pms_iot.kernel.db import transaction
+from pms_iot.kernel.errors import StoreUnavailableError
+from pms_iot.maintenance.service import tick
+from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.ledger.books import Books
+from pms_iot.telemetry.store import SampleStore
+from pms_iot.web import create_app
 from tests.web.conftest import LogIn
 from tests.web.plant import NOW, Plant
 
@@ -93,3 +104,37 @@ def test_the_chart_says_how_complete_its_window_is(plant: Plant, log_in: LogIn):
     page = log_in("viewer").get("/a/EL-01", params={"point": "motor_temp", "span": "1h"}).text
     assert re.search(r"Completeness of this window</a> 5\d(\.\d)? %", page)
     assert "Completeness of this window" not in log_in("viewer").get("/a/EL-01?point=mode").text
+
+
+def test_maintenance_due_by_a_meter_says_how_complete_its_readings_are(plant: Plant, log_in: LogIn):
+    templates = [plan for pack in plant.packs.values() for plan in pack.plans]
+    metered = next(p for p in templates if p.kind == "booster_set" and p.meter)
+    assert metered.meter is not None
+    at = to_ns(NOW) - np.arange(7 * 24 * 60, 0, -2) * 60 * 10**9  # every other of its 60 s
+    number = plant.series("BP-01", metered.meter.points[0])
+    batch = Batch.of(np.full(len(at), number), at, np.ones(len(at)))
+    plant.deps.store.write(batch)
+    with transaction(plant.deps.engine) as session:
+        Books(plant.deps.catalog).meet(session, batch)
+        tick(session, templates, NOW, lambda _asset, _point: 0.0)
+        tick(session, templates, NOW, lambda _asset, _point: 1e9)
+    client = log_in("viewer")
+    assert "readings of 7 days: 50 %" in client.get("/pm", params={"asset": "BP-01"}).text
+    away = create_app(replace(plant.deps, store=AwayStore(plant.deps.store)))
+    session_cookie = client.cookies["pms_session"]
+    deaf = TestClient(away, cookies={"pms_session": session_cookie})
+    answer = deaf.get("/pm", params={"asset": "BP-01"})  # the calendar does not wait for it
+    assert answer.status_code == 200 and "readings of 7 days" not in answer.text
+    assert deaf.get("/ledger").status_code == 200
+    assert deaf.get("/ledger/BP-01").status_code == 503
+
+
+class AwayStore:
+    """A store that answers nothing."""
+
+    def __init__(self, real: SampleStore) -> None:
+        self.write, self.read, self.read_many = self._away, self._away, self._away
+        self.downsample, self.latest, self.close = self._away, self._away, real.close
+
+    def _away(self, *_: object) -> NoReturn:
+        raise StoreUnavailableError("away")

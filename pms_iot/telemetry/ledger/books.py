@@ -57,8 +57,11 @@ class Books:
 
     def accept(
         self, session: Session, message: WireMessage, now: datetime, *, skipped: int, spoilt: bool
-    ) -> None:
-        """Counts a message that is committed in this transaction. `skipped`: batches lost before it."""
+    ) -> int:
+        """Counts a message that is committed in this transaction; returns how many samples are late.
+
+        `skipped`: batches lost before it.
+        """
         header, batch, now_ns = message.header, message.batch, to_ns(now)
         late = now_ns - batch.at > self._limits()[batch.series]
         rows = _by_hour(batch, late, now_ns)
@@ -74,6 +77,7 @@ class Books:
         if late.any():
             _tally(session, message, "late_points", batch.take(late))
         self.meet(session, batch)
+        return int(np.count_nonzero(late))
 
     def repeat(self, session: Session, message: WireMessage, now: datetime) -> None:
         """Counts a message that had come before; nothing of it is used."""
