@@ -51,6 +51,7 @@ from pms_iot.telemetry.disk import MB
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.embedded.summary import STEPS_NS
 from pms_iot.telemetry.influx import InfluxStore
+from pms_iot.telemetry.ledger import days
 from pms_iot.telemetry.mirrored import MirroredStore
 from pms_iot.telemetry.mirrored.outgoing import Outgoing
 from pms_iot.telemetry.store import SampleStore
@@ -361,6 +362,8 @@ class Runtime:
         self.disk(time.monotonic())
 
     def _prune(self) -> None:
+        with transaction(self.engine) as session:
+            days.prune(session, self.clock.now())
         if isinstance(self.store, MirroredStore):
             self.store.prune()
             return
@@ -372,8 +375,8 @@ class Runtime:
         scores = [info.id for info in self.catalog.all() if info.derived]
         self.store.prune(before(settings.raw_days))
         self.store.prune(before(settings.score_days), scores)
-        days = settings.minute_days, settings.quarter_days, settings.hour_days
-        for step_ns, kept in zip(STEPS_NS, days, strict=True):
+        kept_days = settings.minute_days, settings.quarter_days, settings.hour_days
+        for step_ns, kept in zip(STEPS_NS, kept_days, strict=True):
             self.store.prune_summaries(before(kept), [step_ns])
 
 

@@ -31,7 +31,7 @@ from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset
 from pms_iot.detection.detectors import Detectors
-from pms_iot.kernel.clock import Clock
+from pms_iot.kernel.clock import Clock, from_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
 from pms_iot.maintenance import service as maintenance
@@ -42,6 +42,8 @@ from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counter_totals import CounterTotals
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.ledger.books import Books
+from pms_iot.telemetry.ledger.outages import EnginePulse
 from pms_iot.telemetry.meters import PathMeters
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.telemetry.wire import Header, WireMessage, decode, hollow, join
@@ -92,6 +94,11 @@ class Pipeline:
     disk_is_full: Callable[[], bool] = lambda: False
     _hearing_since_ns: int = 0  # when the last wait for a store was over
     waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
+    books: Books = field(init=False)  # what came, hour by hour
+    pulse: EnginePulse = field(default_factory=EnginePulse)
+
+    def __post_init__(self) -> None:
+        self.books = Books(self.catalog)
 
     # -- a message -------------------------------------------------------------------------
 
@@ -166,16 +173,17 @@ class Pipeline:
                 self.conclude(message.batch, message.gateway if message.header else None)
             with transaction(self.engine) as session:
                 now = self.clock.now()
-                if message.header is not None:
-                    self._advance(session, message, message.header, now)
+                late = self._account(session, message, now, spoilt=spoilt is not None)
                 quarantine.record_unknown(session, message.site, message.unknown, now)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
                 self.follow(session, now)
+            self.books.committed()
             self.committed()
         if message.lane == "data":
             self.meters.committed(message.site, message.gateway, message.batch)
         self.counters.add("samples", len(message.batch))
+        self.counters.add("samples_late", late)
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
         self.live.publish(message.batch)
@@ -184,9 +192,17 @@ class Pipeline:
         with self.meters.writing(batch):
             self.store.write(batch)
 
+    def _account(
+        self, session: Session, message: WireMessage, now: datetime, *, spoilt: bool
+    ) -> int:
+        """Watermark and ledger; returns how many samples are late."""
+        header = message.header
+        skipped = self._advance(session, message, header, now) if header is not None else 0
+        return self.books.accept(session, message, now, skipped=skipped, spoilt=spoilt)
+
     def _advance(
         self, session: Session, message: WireMessage, header: Header, now: datetime
-    ) -> None:
+    ) -> int:
         where = message.site, message.gateway, header.epoch, header.seq
         gaps.record_gaps(session, *where, message.gaps, now)
         lost = any(gap.last == header.seq for gap in message.gaps)
@@ -194,6 +210,7 @@ class Pipeline:
         self.counters.add("batches_evicted_by_gateways", skipped)
         self.counters.add("gaps_told", len(message.gaps))
         self.counters.add("gaps_malformed", message.malformed_gaps)
+        return skipped
 
     def conclude(self, batch: Batch, gateway: str | None) -> None:
         """Detectors, then rules; what they find waits in `pending` for the next transaction."""
@@ -277,9 +294,9 @@ class Pipeline:
 
     def _acknowledge_again(self, message: WireMessage, header: Header) -> None:
         with transaction(self.engine) as session:
-            seq = watermarks.count_duplicate(
-                session, message.site, message.lane, header, self.clock.now()
-            )
+            now = self.clock.now()
+            seq = watermarks.count_duplicate(session, message.site, message.lane, header, now)
+            self.books.repeat(session, message, now)
         self.counters.add("batches_duplicate")
         self._acknowledge(message, header, seq)
 
@@ -315,7 +332,9 @@ class Pipeline:
                 self.silence.health(report.gateway, said_ns, rows, now_ns=now_ns)
             self.pending += self.rules.update(batch)
             with transaction(self.engine) as session:
+                self.books.meet(session, batch)
                 self.follow(session, self.clock.now())
+            self.books.committed()
             self.committed()
         self.live.publish(batch)
 
@@ -340,11 +359,14 @@ class Pipeline:
     def tick(self, connected_since_ns: int | None) -> None:
         """What the passing of time alone makes true: silence, repairs that have stayed healthy, work due."""
         with self.lock:
+            hearing_since_ns = None
             if connected_since_ns is not None and not self.waiting:
                 hearing_since_ns = max(connected_since_ns, self._hearing_since_ns)
                 self.pending += self.silence.check(self.clock.now_ns(), hearing_since_ns)
             with transaction(self.engine) as session:
                 now = self.clock.now()
+                since = None if hearing_since_ns is None else from_ns(hearing_since_ns)
+                self.pulse.beat(session, now, since, "store" if self.waiting else "broker")
                 self.follow(session, now)
                 self._order_what_was_shelved(session, now)
                 judged = workorders.verify(session, now, self.verify_after_s)

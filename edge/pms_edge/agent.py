@@ -20,6 +20,7 @@ from pms_edge.logs import kv
 from pms_edge.modbus.endpoint import reader_of
 from pms_edge.mqtt_in.broker import MqttIn
 from pms_edge.polling.poller import EndpointPoller
+from pms_edge.promises import promises
 from pms_edge.remote.commands import DeviceWrites
 from pms_edge.remote.generations import Generations
 from pms_edge.remote.push import ConfigPush
@@ -126,6 +127,7 @@ class Agent:
             "version": version("pms-edge"),
             "started_ns": self._started_ns,
             "devices": devices,
+            "profiles": promises(self._config),
         }
 
     def health(self) -> Mapping[str, Any]:

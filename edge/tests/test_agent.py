@@ -32,6 +32,7 @@ def test_a_modbus_value_reaches_the_engine_and_frees_the_spool(gateway, start_ag
     assert any(line.startswith(head) for line in engine.lines())
     assert "online" in engine.state
     assert engine.births[0]["devices"][0]["profile"] == "test_lift.v1"
+    assert engine.births[0]["profiles"]["test_lift.v1"]["trips"] == 0.2
     assert agent.stop() == 0
     engine.wait(lambda: engine.state[-1] == "offline")
     device.close()

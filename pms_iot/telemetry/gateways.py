@@ -14,6 +14,7 @@ from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Gateway, Site
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.ledger import outages
 
 # What the values of a report must be, where it has them. A report of another shape is not used at all.
 _SHAPES: Mapping[str, Mapping[str, type]] = {
@@ -88,6 +89,7 @@ def record_report(session: Session, report: Report, now: datetime) -> bool:
     gateway = session.exec(query).first()
     if gateway is None:
         return False
+    outages.note_report(session, report.site, gateway, report.kind, report.body, now)
     if report.kind == "state":
         gateway.state = report.body["state"]
     else:

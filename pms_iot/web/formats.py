@@ -71,3 +71,11 @@ def number(value: float | None) -> str:
     digits = max(0, 3 - math.floor(math.log10(abs(value))))
     text = f"{value:.{min(digits, 6)}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
+
+
+def percent(ratio: float | None, digits: int = 1) -> str:
+    """`99.9 %`, rounded down so that only what is whole is called 100; an en dash for None."""
+    if ratio is None:
+        return "–"
+    step = 10**digits
+    return f"{math.floor(ratio * 100 * step + 1e-6) / step:g} %"

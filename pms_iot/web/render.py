@@ -60,6 +60,7 @@ def _environment() -> Environment:
         "local_seconds": formats.local_seconds,
         "number": formats.number,
         "size": formats.size,
+        "percent": formats.percent,
     }
     env.filters.update(filters)
     return env

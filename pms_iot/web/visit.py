@@ -123,7 +123,8 @@ class Visit:
         pages = list(_PAGES)
         if self.account is not None and self.account.role is Role.TECHNICIAN:
             pages.insert(0, ("/m", N_("My work")))
-        return pages + ([("/admin", N_("System"))] if self.may(Role.MANAGER) else [])
+        own = [("/ledger", N_("Ledger")), ("/admin", N_("System"))]
+        return pages + (own if self.may(Role.MANAGER) else [])
 
     def is_at(self, href: str) -> bool:
         path = self.request.url.path

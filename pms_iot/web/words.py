@@ -61,6 +61,29 @@ GAP_CAUSE = {
     "disk_full": N_("Gateway's disk full"),
     "corrupt": N_("Spool file unreadable"),
 }
+MISSING_CAUSE = {
+    **GAP_CAUSE,
+    "clock": N_("Gateway's clock"),
+    "device": N_("Device did not answer"),
+    "gateway": N_("Gateway down or out of reach"),
+    "engine": N_("Engine not listening"),
+    "unknown": N_("Unknown"),
+}
+AWAY = {
+    "offline": N_("offline, says the broker"),
+    "silent": N_("silent"),
+    "restarted": N_("restarted"),
+    "stopped": N_("stopped"),
+    "broker": N_("broker away"),
+    "store": N_("store away"),
+}
+HOUR_LEVEL = {
+    "whole": N_("complete"),
+    "short": N_("incomplete"),
+    "poor": N_("less than half"),
+    "none": N_("nothing came"),
+    "idle": N_("nothing expected"),
+}
 ROLE = {
     "manager": N_("Manager"),
     "technician": N_("Technician"),

@@ -20,10 +20,11 @@ from pms_iot.kernel.users import Account, Role
 from pms_iot.maintenance import tables as maintenance
 from pms_iot.notify import tables as notify
 from pms_iot.telemetry import tables as telemetry
+from pms_iot.telemetry.ledger import tables as ledger
 from pms_iot.workorders import tables as workorders
 
 # Importing them is what fills the metadata.
-MODULES = (alerts, auth, maintenance, notify, snapshots, telemetry, workorders)
+MODULES = (alerts, auth, ledger, maintenance, notify, snapshots, telemetry, workorders)
 
 
 @pytest.fixture

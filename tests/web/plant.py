@@ -36,6 +36,8 @@ from pms_iot.settings import Settings
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.disk import DiskStatus
 from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.ledger.books import Books
+from pms_iot.telemetry.ledger.tables import LedgerHour, LedgerOutage
 from pms_iot.telemetry.meters import Distribution
 from pms_iot.telemetry.tables import QuarantinedMessage, TelemetryGap, UnknownPoint, Watermark
 from pms_iot.web import LiveFeed, WebDeps, create_app
@@ -217,6 +219,7 @@ def fill(plant: Plant) -> None:
     with transaction(plant.deps.engine) as session:
         _plans(session, plant, now)
         _system(session, now)
+        _ledger(session, plant, now)
 
 
 def _history(plant: Plant, now: datetime) -> Batch:
@@ -270,6 +273,24 @@ def _system(session: Session, now: datetime) -> None:
     session.add(OutboxMessage(key="webhook:work_order.opened:1", channel="webhook", event="work_order.opened", subject={"zh": "新工单：电机过热", "en": "New work order: motor overheating"}, created_at=now, attempts=10, last_error="connection refused"))  # fmt: skip
     session.add(TelemetryGap(site="riverside", gateway="gw-01", lane="data", epoch="9f3a1c2b", cause="evicted", start=12, last=90, samples=79_123, first_at=now - timedelta(hours=3), last_at=now - timedelta(hours=2), noted_at=now))  # fmt: skip
     session.add(Watermark(site="riverside", gateway="gw-01", lane="data", epoch="9f3a1c2b", seq=5120, batches=5120, samples=614400, duplicates=3, updated_at=now))  # fmt: skip
+
+
+def _ledger(session: Session, plant: Plant, now: datetime) -> None:
+    """A day of a stream that lost an hour of batches, was late for one, and whose lift fell silent for a while."""
+    Books(plant.deps.catalog).meet(session, _history(plant, now))
+    this = now.replace(minute=0)
+    for n in range(24):
+        sent = {0: 400, 3: 0}.get(n, 720)
+        session.add(LedgerHour(
+            site="riverside", gateway="gw-01", lane="data", epoch="9f3a1c2b", hour=this - timedelta(hours=n),
+            first_seq=(24 - n) * 3600, last_seq=(25 - n) * 3600 - 1, samples=sent, sent=sent, batches=3600 if sent else 0,
+            missing=200 if n == 5 else 0, late=700 if n == 4 else 0, duplicate_samples=36 * (n == 2), duplicate_batches=3 * (n == 2),
+            skipped=78 if n == 2 else 0, unknown=4 if n == 1 else 0,
+        ))  # fmt: skip
+    hours = [now - timedelta(hours=n) for n in range(16)]
+    session.add(LedgerOutage(kind="gateway", site="riverside", name="gw-01", start=hours[15], end=hours[14], why="offline"))  # fmt: skip
+    session.add(LedgerOutage(kind="device", site="riverside", name="EL-02", start=hours[5], why="timeout"))  # fmt: skip
+    session.add(LedgerOutage(kind="engine", start=hours[9], end=hours[8], why="stopped"))
 
 
 def chatter(plant: Plant, stop: threading.Event, gap_s: float = 1.0) -> None:

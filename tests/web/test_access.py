@@ -36,7 +36,7 @@ def _routes(plant: Plant) -> list[tuple[str, str]]:
 
 def _ask(client: TestClient, method: str, path: str):
     url = path.replace("{name:path}", "x").format(**VALUES)
-    if path.startswith("/api/v1/series"):
+    if path.startswith(("/api/v1/series", "/api/v1/ledger/assets")):
         url += "?start=0&end=1000"
     return client.request(method, url)
 
@@ -63,7 +63,17 @@ def test_a_viewer_changes_nothing_but_language_and_log_in(plant: Plant, log_in: 
             assert _ask(client, method, path).status_code == 403, path
     assert client.get("/admin").status_code == 403
     assert client.get("/m").status_code == 403
-    for path in ("/", "/alerts", "/alerts/3", "/wo", "/wo/1", "/pm", "/a/EL-01"):
+    for path in (
+        "/",
+        "/alerts",
+        "/alerts/3",
+        "/wo",
+        "/wo/1",
+        "/pm",
+        "/a/EL-01",
+        "/ledger",
+        "/ledger/EL-01",
+    ):
         assert client.get(path).status_code == 200, path
 
 

@@ -12,6 +12,7 @@ from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError
 from pms_iot.maintenance.forecast import CalendarEntry, calendar
+from pms_iot.telemetry.ledger.asset import Sources, point_ratio
 from pms_iot.web.formats import local_date
 from pms_iot.web.key_points import key_values
 from pms_iot.web.plans import plan_labels, templates
@@ -40,6 +41,7 @@ def asset_page(visit: Looking, code: str, point: str = "", span: Span = "24h") -
         documents = _documents(session, status.asset)
         planned = _planned(session, visit, status)
         supply = session.get(Asset, status.asset.supply_id) if status.asset.supply_id else None
+    chosen = _chosen(status, point)
     today = local_date(visit.now, status.site.timezone)
     due = status.asset.inspection_due_on
     return page(
@@ -49,7 +51,8 @@ def asset_page(visit: Looking, code: str, point: str = "", span: Span = "24h") -
         asset=status.asset,
         measured=[value for value in status.values if not value.info.derived],
         derived=[value for value in status.values if value.info.derived],
-        point=_chosen(status, point),
+        point=chosen,
+        complete=_complete(visit, code, chosen, span),
         span=span,
         spans=SPANS,
         end=to_ns(visit.now) // 1_000_000,
@@ -86,6 +89,16 @@ def _chosen(status: AssetStatus, point: str) -> str | None:
     watched = [key for key in quantities if key in banded]
     anything = [value.info.point for value in status.values]
     return next(iter([*watched, *quantities, *anything]), None)
+
+
+def _complete(visit: Visit, code: str, point: str | None, span: Span) -> float | None:
+    """How much of the chart's window is stored."""
+    series = visit.deps.catalog.lookup(code, point) if point else None
+    if series is None:
+        return None
+    sources = Sources(visit.deps.engine, visit.deps.store, visit.deps.catalog)
+    window = to_ns(visit.now - SPANS[span]), to_ns(visit.now)
+    return point_ratio(sources, series, *window, visit.now)
 
 
 def _documents(session: Session, asset: Asset) -> list[tuple[int | None, str, str]]:

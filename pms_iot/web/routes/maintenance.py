@@ -11,10 +11,12 @@ from fastapi.responses import RedirectResponse
 from sqlmodel import col, select
 
 from pms_iot.assets.tables import Asset, Site
+from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
-from pms_iot.kernel.errors import IllegalMoveError
+from pms_iot.kernel.errors import IllegalMoveError, StoreUnavailableError
 from pms_iot.maintenance import service
 from pms_iot.maintenance.forecast import CalendarEntry, calendar
+from pms_iot.telemetry.ledger.asset import Sources, point_ratio
 from pms_iot.web.formats import local_date
 from pms_iot.web.i18n import N_
 from pms_iot.web.paths import local_path
@@ -25,6 +27,7 @@ from pms_iot.workorders.service import EvidenceRefusedError
 
 router = APIRouter()
 LOOK_BACK = timedelta(days=366)
+METER_DAYS = timedelta(days=7)
 _IN_WORK = N_("Its work order is already in work or has ended; cancel or finish it there.")
 _NO_REASON = N_("Give a reason.")
 
@@ -59,11 +62,34 @@ def _month_page(
         after=(first + timedelta(days=32)).replace(day=1),
         today=today,
         open_now=[entry for entry in earlier if entry.state == "open"],
+        complete=_complete(visit, earlier),
         assets={row.code: row for row in assets},
         asset=asset,
         plan_labels=plan_labels(visit),
         zone=zone,
     )
+
+
+def _complete(visit: Visit, entries: Sequence[CalendarEntry]) -> Mapping[int | None, float]:
+    """Occurrence that is due by a meter -> how complete its readings are, the poorest of them, METER_DAYS back."""
+    points = {plan.id: plan.meter.points for plan in templates(visit.deps) if plan.meter}
+    sources = Sources(visit.deps.engine, visit.deps.store, visit.deps.catalog)
+    window = to_ns(visit.now - METER_DAYS), to_ns(visit.now)
+    found: dict[int | None, float] = {}
+    for entry in entries:
+        if entry.state != "open" or entry.trigger != "meter":
+            continue
+        known = [
+            visit.deps.catalog.lookup(entry.asset, key) for key in points.get(entry.template, ())
+        ]
+        series = [number for number in known if number is not None]
+        try:
+            ratios = [point_ratio(sources, number, *window, visit.now) for number in series]
+        except StoreUnavailableError:  # the calendar does not wait for the sample store
+            return {}
+        if shares := [ratio for ratio in ratios if ratio is not None]:
+            found[entry.occurrence_id] = min(shares)
+    return found
 
 
 def _of(entries: Sequence[CalendarEntry], asset: str) -> list[CalendarEntry]:
