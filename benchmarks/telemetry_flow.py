@@ -1,0 +1,296 @@
+"""From the broker to the store: `pms-iot serve` with all its rules and detectors, under a steady load.
+
+20,000 series: 100 gateways of 10 lifts of 20 points. Each gateway sends a message of 1,000 samples a second
+(5 readings a second of each lift) at 100,000 samples/s, one of 100 at 10,000. Engine, broker and the sender
+of all gateways are processes of their own and share the machine. A sample counts when the gateway's
+acknowledgement arrives. BENCH_SECONDS (default 60) is how long each load lasts; the peers take a tenth.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+
+import httpx2
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks import Row
+from tests.servers import Influx, free_port, influx, mosquitto, wait_for
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
+GATEWAYS, LIFTS = 100, 10
+LOADS = [(10_000, 1), (100_000, 5), (250_000, 12.5)]  # samples/s, readings/s of each lift
+WARM_S = 5.0
+HEALTHY = (
+    "car_speed=0,dc_bus={dc:.1f},motor_current={i:.2f},output_freq=0,floor=1,position={p:.2f},load=0,run=0,"
+    "door_closed=1,door_open=0,safety_chain=1,lock_chain=1,mains=1,mode=1,fault_code=0,level_err={e:.1f},"
+    "motor_temp={t:.1f},mr_temp={m:.1f},car_vib={v:.2f},ups_v=27.1"
+)
+
+
+def run() -> list[Row]:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with mosquitto(folder / "broker", extra="max_queued_messages 0") as broker:
+            for rate, readings in LOADS:
+                where = folder / f"{rate}"
+                with engine(where, broker.port) as process:
+                    rows += measure(
+                        f"{rate:,} samples/s", "embedded", broker.port, readings, process.pid
+                    )
+            if shutil.which("influxd") and shutil.which(
+                "nginx", path=f"/usr/sbin:{os.environ['PATH']}"
+            ):
+                rows += _with_influx(folder, broker.port)
+    return rows
+
+
+def _with_influx(folder: Path, port: int) -> list[Row]:
+    with influx(folder / "influx") as server, server.bucket() as bucket:
+        env = influx_env(server, bucket)
+        with engine(folder / "mirrored", port, env) as process:
+            rows = measure("100,000 samples/s", "InfluxDB 1.6", port, 5, process.pid)
+        return [*rows, *peer(port, env)]
+
+
+def measure(what: str, store: str, port: int, readings: float, pid: int) -> list[Row]:
+    who = f"pms-iot serve, {store}"
+    with Sender(port, readings) as sender:
+        sender.run(WARM_S)
+        sender.latencies.clear()
+        cpu, committed, began = cpu_s(pid), sender.committed, time.monotonic()
+        early_mb = resident_mb(pid)
+        sender.run(SECONDS)
+        took, used = time.monotonic() - began, cpu_s(pid) - cpu
+        done, behind = sender.committed - committed, sender.sent - sender.committed
+        late = sorted(sender.latencies)
+        peak_mb = resident_mb(pid)
+    return [
+        Row(what, who, done / took, "samples/s committed"),
+        Row(what, who, behind, "samples behind at the end"),
+        Row(what, who, 1e9 * used / done, "ms of CPU per million samples"),
+        Row(what, who, 1000 * median(late), "ms publish to committed, p50"),
+        Row(what, who, 1000 * quantiles(late, n=100)[98], "ms publish to committed, p99"),
+        Row(what, who, early_mb, "MB resident at the start"),
+        Row(what, who, peak_mb, "MB resident at the end"),
+    ]
+
+
+class Sender:
+    """All gateways, in a thread; its own CPU time is not measured."""
+
+    def __init__(self, port: int, readings: float) -> None:
+        self.sent = self.committed = 0
+        self.latencies: list[float] = []
+        self._readings = readings
+        self._epoch = f"{random.getrandbits(32):08x}"
+        self._waiting: dict[tuple[str, int], tuple[float, int]] = {}
+        self._acked = dict.fromkeys(range(GATEWAYS), 0)
+        self._seq = dict.fromkeys(range(GATEWAYS), 0)
+        rng = random.Random(1)
+        self._pool = [
+            HEALTHY.format(
+                dc=540 + rng.gauss(0, 2),
+                i=rng.uniform(0, 0.2),
+                p=rng.uniform(2.9, 3.1),
+                e=rng.gauss(0, 1),
+                t=40 + rng.gauss(0, 0.5),
+                m=25 + rng.gauss(0, 0.3),
+                v=4 + rng.gauss(0, 0.3),
+            )
+            for _ in range(997)
+        ]
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client.max_inflight_messages_set(5000)
+        self._client.on_message = self._on_ack
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe("pms/v1/riverside/+/ack/data", 1)
+        self._client.loop_start()
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def run(self, seconds: float) -> None:
+        """Sends in time, each gateway at its own phase, and waits up to five seconds for the rest."""
+        began = time.monotonic()
+        count = int(seconds * GATEWAYS)
+        for number in range(count):
+            time.sleep(max(0.0, began + number / GATEWAYS - time.monotonic()))
+            self._send(number % GATEWAYS)
+        deadline = time.monotonic() + 5
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _send(self, gateway: int) -> None:
+        self._seq[gateway] += 1
+        seq, now_ns = self._seq[gateway], time.time_ns()
+        count = (
+            self._readings
+            if seq % 2 or self._readings == int(self._readings)
+            else self._readings + 1
+        )
+        lines: list[str] = []
+        for reading in range(int(count)):
+            at_ns = now_ns - 10**9 + int((reading + 1) * 1e9 / int(count))
+            for lift in range(LIFTS):
+                fields = self._pool[(self.sent // 20 + len(lines)) % len(self._pool)]
+                asset = f"EL-{gateway:02}{lift}"
+                lines.append(f"elevator,site=riverside,asset={asset} {fields},q=192i {at_ns}\n")
+        n, name = 20 * len(lines), f"gw-{gateway:02}"
+        base = self._acked[gateway] + 1
+        head = f"#pms1 gw={name} epoch={self._epoch} seq={seq} n={n} base={base}\n"
+        self._waiting[name, seq] = time.monotonic(), n
+        self._client.publish(f"pms/v1/riverside/{name}/data", head + "".join(lines), 1)
+        self.sent += n
+
+    def _on_ack(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        now, name = time.monotonic(), message.topic.split("/")[3]
+        body = json.loads(message.payload)
+        if body["epoch"] != self._epoch:
+            return
+        gateway = int(name.removeprefix("gw-"))
+        for seq in range(self._acked[gateway] + 1, body["seq"] + 1):
+            sent, n = self._waiting.pop((name, seq))
+            self.latencies.append(now - sent)
+            self.committed += n
+        self._acked[gateway] = max(self._acked[gateway], body["seq"])
+
+
+@contextmanager
+def engine(
+    folder: Path, port: int, more: dict[str, str] | None = None
+) -> Generator["subprocess.Popen[bytes]"]:
+    """`pms-iot serve` in its own process, listening."""
+    folder.mkdir()
+    (folder / "site.yaml").write_text(site())
+    web = free_port()
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PMS_")}
+    env |= {"PMS_DATA_DIR": str(folder), "PMS_MQTT__PORT": str(port), "PMS_WEB__PORT": str(web)}
+    env |= {"PMS_LOG_LEVEL": "warning", "PMS_ADMIN_PASSWORD": "correct horse"}
+    env |= {"PMS_MQTT__CLIENT_ID": f"bench-{web}", **(more or {})}
+    command = [str(Path(sys.executable).with_name("pms-iot")), "serve", "--site", "site.yaml"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: answers(web), "the engine", 120, 0.1)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def answers(web: int) -> bool:
+    try:
+        return httpx2.get(f"http://127.0.0.1:{web}/readyz", timeout=5).is_success
+    except httpx2.TransportError:
+        return False
+
+
+def site() -> str:
+    gateways = ", ".join(
+        f"{{id: gw-{g:02}, name: {{zh: 网关, en: Gateway}}}}" for g in range(GATEWAYS)
+    )
+    lifts = "".join(
+        f"  - {{id: EL-{g:02}{lift}, kind: elevator, name: {{zh: 梯, en: Lift}}, gateway: gw-{g:02}}}\n"
+        for g in range(GATEWAYS)
+        for lift in range(LIFTS)
+    )
+    return (
+        "site: {code: riverside, name: {zh: 滨河, en: Riverside}, timezone: UTC}\n"
+        f"gateways: [{gateways}]\nassets:\n{lifts}"
+    )
+
+
+def influx_env(server: Influx, bucket: str) -> dict[str, str]:
+    return {
+        "PMS_INFLUX__URL": server.url,
+        "PMS_INFLUX__ORG": server.org,
+        "PMS_INFLUX__BUCKET": bucket,
+        "PMS_INFLUX__TOKEN": server.token,
+    }
+
+
+# -- the plain way ---------------------------------------------------------------------------
+
+PLAIN = """
+import sys, time
+import paho.mqtt.client as mqtt
+from influxdb_client import InfluxDBClient, Point
+from influxdb_client.client.write_api import SYNCHRONOUS
+port, url, org, bucket, token = sys.argv[1:]
+client = InfluxDBClient(url=url, token=token, org=org)
+write = client.write_api(write_options=SYNCHRONOUS)
+def on_message(c, u, m):
+    points = []
+    for line in m.payload.decode().splitlines()[1:]:
+        head, fields, at = line.split(" ")
+        asset = head.rsplit("=", 1)[1]
+        point = Point("elevator").tag("site", "riverside").tag("asset", asset).time(int(at))
+        for field in fields.split(","):
+            key, value = field.split("=")
+            if key != "q":
+                point.field(key, float(value))
+        points.append(point)
+    write.write(bucket=bucket, record=points)
+    head = dict(part.split("=") for part in m.payload.split(b"\\n", 1)[0].decode().split(" ")[1:])
+    ack = '{"epoch": "%s", "seq": %s}' % (head["epoch"], head["seq"])
+    c.publish("pms/v1/riverside/%s/ack/data" % head["gw"], ack, 1)
+c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+c.on_message = on_message
+c.on_connect = lambda c, *_: c.subscribe("pms/v1/+/+/data", 1)
+c.on_subscribe = lambda *_: print("ready", flush=True)
+c.connect("127.0.0.1", int(port))
+c.loop_forever()
+"""
+
+
+def peer(port: int, env: dict[str, str]) -> Iterator[Row]:
+    """paho and influxdb-client as their documentation shows them, at a load that it can bear."""
+    words = [env[f"PMS_INFLUX__{key}"] for key in ("URL", "ORG", "BUCKET", "TOKEN")]
+    command = [sys.executable, "-c", PLAIN, str(port), *words]
+    with ExitStack() as stack:
+        process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+        stack.callback(process.kill)
+        assert process.stdout
+        process.stdout.readline()
+        with Sender(port, 5) as sender:
+            threading.Event().wait(0.5)
+            cpu, began = cpu_s(process.pid), time.monotonic()
+            sender.run(SECONDS / 10)
+            took, used = time.monotonic() - began, cpu_s(process.pid) - cpu
+            done = sender.committed
+    who = "paho + influxdb-client Point, no rules"
+    yield Row("100,000 samples/s", who, done / took, "samples/s committed")
+    yield Row("100,000 samples/s", who, 1e9 * used / done, "ms of CPU per million samples")
+
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
