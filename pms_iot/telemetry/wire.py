@@ -79,16 +79,17 @@ def decode(topic: str, payload: bytes, catalog: Catalog, now_ns: int) -> WireMes
     match = _TOPIC.fullmatch(topic)
     if match is None:
         raise BadPayloadError("topic", topic)
-    header, encoding = _header(payload.split(b"\n", 1)[0], match["gateway"])
+    first_line, _, body = payload.partition(b"\n")
+    header, encoding = _header(first_line, match["gateway"])
     if encoding is not None:
-        head, _, body = payload.partition(b"\n")
-        payload = head + b"\n" + expand(body, encoding)
-    _check_text(payload)
-    lines = payload.split(b"\n")
-    gaps, malformed = read_gaps(lines, 1) if header else ((), 0)
+        body = expand(body, encoding)
+    elif header is None:
+        body = payload
+    _check_text(body, 2 if header else 1)
+    gaps, malformed = _gaps(body) if header else ((), 0)
     reader = _reader(catalog, match["site"])
     try:
-        columns = reader.read(lines, 1 if header else 0, OLDEST_NS, now_ns + AHEAD_NS)
+        columns = reader.read(body, 2 if header else 1, OLDEST_NS, now_ns + AHEAD_NS)
     except LineError as error:
         raise BadPayloadError("malformed_line", str(error)) from error
     _check_count(header, columns.seen)
@@ -162,12 +163,16 @@ def hollow(topic: str, payload: bytes) -> WireMessage | None:
     return WireMessage(*where, header, Batch.empty(), (), {})
 
 
-def _check_text(payload: bytes) -> None:
+def _check_text(text: bytes, first_line: int = 1) -> None:
     try:
-        payload.decode()
+        text.decode()
     except UnicodeDecodeError as error:
-        line = payload.count(b"\n", 0, error.start) + 1
+        line = text.count(b"\n", 0, error.start) + first_line
         raise BadPayloadError("not_utf8", f"line {line}: byte {error.start}") from error
+
+
+def _gaps(body: bytes) -> tuple[tuple[GapRecord, ...], int]:
+    return read_gaps(body.split(b"\n"), 0) if body.startswith(b"#gap ") else ((), 0)
 
 
 def _check_count(header: Header | None, seen: int) -> None:
