@@ -19,7 +19,7 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from pms_iot import pipeline, recovery
+from pms_iot import adoption, pipeline, recovery
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
@@ -38,6 +38,7 @@ from pms_iot.notify import outbox
 from pms_iot.notify.channels import Channel, Email, Webhook
 from pms_iot.rulepacks import RulePack, load_packs, rules_root
 from pms_iot.settings import Settings, names_of
+from pms_iot.telemetry import parked
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
@@ -209,6 +210,17 @@ def set_account(engine: Engine, username: str, password: str, role: Role, clock:
             auth.set_password(session, account, password)
 
 
+def adopt(
+    engine: Engine, packs: Mapping[str, RulePack], wish: adoption.Wish, who: str, clock: Clock
+) -> None:
+    """Registers a field that arrives unasked; a running engine takes it up within seconds."""
+    with transaction(engine) as session:
+        adoption.adopt(session, packs, wish, who, clock.now())
+
+
+ADOPTED_S = 3.0  # real seconds between two looks at what was registered meanwhile
+
+
 @dataclass
 class Runtime:
     """The engine, built and ready to start."""
@@ -246,6 +258,7 @@ class Runtime:
         self._every(self.settings.tick_s, self._deliver)
         self._every(self.settings.snapshot_s, self._save)
         self._every(3600.0, self._prune)
+        self._every(ADOPTED_S, self._take_up)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -288,6 +301,13 @@ class Runtime:
 
     def _deliver(self) -> None:
         outbox.deliver(self.engine, self.channels, self.clock.now())
+
+    def _take_up(self) -> None:
+        """What was registered meanwhile, by whatever process: it is known from now on, and so is its past."""
+        if self.path.catalog.is_behind():
+            self.path.catalog.refresh()
+        released = parked.release(self.engine, self.store, self.path.catalog.series_at)
+        self.path.counters.add("samples_released", released)
 
     def _prune(self) -> None:
         if isinstance(self.store, EmbeddedStore):

@@ -36,7 +36,7 @@ from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.notify import outbox
-from pms_iot.telemetry import gaps, gateways, quarantine, watermarks
+from pms_iot.telemetry import gaps, gateways, parked, quarantine, watermarks
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counters import Counters
@@ -161,6 +161,7 @@ class Pipeline:
                 if message.header is not None:
                     self._advance(session, message, message.header, now)
                 quarantine.record_unknown(session, message.site, message.unknown, now)
+                evicted = self._park(session, message)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
                 self.follow(session, now)
@@ -168,7 +169,13 @@ class Pipeline:
         self.counters.add("samples", len(message.batch))
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
+        self.counters.add("samples_parked_evicted", evicted)
         self.live.publish(message.batch)
+
+    def _park(self, session: Session, message: WireMessage) -> int:
+        if message.lane != "data":  # where every event stands too
+            return 0
+        return parked.park(session, message.site, message.unknown)
 
     def _advance(
         self, session: Session, message: WireMessage, header: Header, now: datetime

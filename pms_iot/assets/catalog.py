@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlmodel import col, select
 
 from pms_iot.assets.tables import Asset, Point, Site
@@ -58,9 +58,23 @@ class SeriesCatalog:
         self._by_id, self._by_asset = {info.id: info for info in infos}, by_asset
         self.generation += 1
 
+    def is_behind(self) -> bool:
+        """Whether the register has got points or assets since it was read, from whatever process."""
+        with transaction(self._engine) as session:
+            points, assets = (
+                session.exec(select(func.count()).select_from(table)).one()
+                for table in (Point, Asset)
+            )
+        return (points, assets) != (len(self._by_id), len(self._by_asset))
+
     def lookup(self, asset: str, point: str) -> int | None:
         """The series of a point, or None if the register does not know it."""
         return self._by_asset.get(asset, {}).get(point)
+
+    def series_at(self, site: str, asset: str, point: str) -> int | None:
+        """As `lookup`, but another site's asset is unknown: a gateway speaks for its own site only."""
+        series = self.lookup(asset, point)
+        return series if series is not None and self.info(series).site == site else None
 
     def info(self, series: int) -> SeriesInfo:
         """Raises NotFoundError for a number that no point has."""
@@ -68,6 +82,10 @@ class SeriesCatalog:
             return self._by_id[series]
         except KeyError:
             raise NotFoundError("series", series) from None
+
+    def has_asset(self, asset: str) -> bool:
+        """Whether the register knows the asset, with points or without."""
+        return asset in self._by_asset
 
     def of_asset(self, asset: str) -> dict[str, int]:
         """Point key -> series; empty for an asset that is unknown or has no points."""

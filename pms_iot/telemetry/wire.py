@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary, proxy
 
-from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.columns import LineError, LineReader, Unresolved
@@ -27,9 +26,7 @@ class Catalog(Protocol):
 
     generation: int
 
-    def lookup(self, asset: str, point: str) -> int | None: ...
-
-    def info(self, series: int) -> SeriesInfo: ...
+    def series_at(self, site: str, asset: str, point: str) -> int | None: ...
 
 
 class Header(NamedTuple):
@@ -224,6 +221,4 @@ def _reader(catalog: Catalog, site: str) -> LineReader:
 
 
 def _series_at(catalog: Catalog, site: str, asset: str, point: str) -> int | None:
-    """A gateway speaks for its own site only: another site's asset is unknown here."""
-    series = catalog.lookup(asset, point)
-    return series if series is not None and catalog.info(series).site == site else None
+    return catalog.series_at(site, asset, point)

@@ -14,6 +14,7 @@ from pms_iot.web.i18n import N_
 from pms_iot.web.render import page
 from pms_iot.web.routes import (
     admin,
+    adopt,
     alerts,
     api,
     asset,
@@ -36,6 +37,7 @@ _PAGES = (
     technician,
     maintenance,
     admin,
+    adopt,
     api,
     health,
     static_files,

@@ -15,7 +15,6 @@ from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json
 from pms_edge.mqtt_in.paths import parse_path, pick
 from pms_edge.mqtt_in.template import RefusedTemplateError, parse_template
 
-from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.wire import decode
 
@@ -28,26 +27,8 @@ class Register:
 
     generation = 1
 
-    def lookup(self, asset: str, point: str) -> int | None:
-        return len(asset) + len(point) if point else None
-
-    def info(self, series: int) -> SeriesInfo:
-        return SeriesInfo(
-            series,
-            1,
-            "a",
-            "riverside",
-            "elevator",
-            "p",
-            "float",
-            "",
-            "",
-            "",
-            None,
-            None,
-            None,
-            False,
-        )
+    def series_at(self, site: str, asset: str, point: str) -> int | None:
+        return len(asset) + len(point) if point and site else None
 
 
 REGISTER = Register()

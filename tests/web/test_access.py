@@ -13,7 +13,7 @@ OPEN = {"/login", "/logout", "/language", "/livez", "/readyz", "/static/{digest}
 VALUES = {"order_id": "1", "alert_id": "3", "code": "EL-01", "asset": "EL-01", "point": "motor_temp",
           "document_id": "1", "photo_id": "1", "occurrence_id": "1", "digest": "x", "name": "x"}  # fmt: skip
 MANAGING = {"/wo/{order_id}/assign", "/wo/{order_id}/close", "/wo/{order_id}/reopen",
-            "/wo/{order_id}/cancel", "/pm/{occurrence_id}/skip", "/admin"}  # fmt: skip
+            "/wo/{order_id}/cancel", "/pm/{occurrence_id}/skip", "/admin", "/admin/adopt"}  # fmt: skip
 
 
 def _routes(plant: Plant) -> list[tuple[str, str]]:

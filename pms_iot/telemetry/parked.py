@@ -1,0 +1,170 @@
+"""Samples of fields that the register does not know, kept until somebody adopts the field.
+
+They wait in the core store in blocks of one field, as packed records of time, value and quality. All
+blocks together have a cap; beyond it the oldest go, and the field keeps count of what it lost.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from sqlalchemy import Engine, func
+from sqlmodel import Session, col, delete, select, update
+
+from pms_iot.kernel.db import transaction
+from pms_iot.telemetry.batch import Batch
+from pms_iot.telemetry.columns import Unresolved
+from pms_iot.telemetry.quarantine import NAME_LETTERS
+from pms_iot.telemetry.store import SampleStore
+from pms_iot.telemetry.tables import ParkedSamples, UnknownPoint
+
+CAP_BYTES = 64 << 20  # about 3.5 million samples, two days of 20 fields each second
+_RECORD = np.dtype([("at", "<i8"), ("value", "<f8"), ("quality", "u1")])
+_BLOCK = 128  # samples; a block that holds fewer is still added to
+_ROW_BYTES = 200  # of a block, beside its records
+_AT_ONCE = 200  # blocks moved in one go
+
+SeriesAt = Callable[[str, str, str], int | None]  # site, asset, field
+
+
+def park(
+    session: Session, site: str, unknown: Sequence[Unresolved], *, cap: int = CAP_BYTES
+) -> int:
+    """Keeps these samples; answers how many older ones had to go for them."""
+    arrived = _packed(unknown)
+    if not arrived:
+        return 0
+    unfinished = _unfinished(session, site, {asset for asset, _ in arrived})
+    begun = 0
+    for (asset, field), records in arrived.items():
+        block = unfinished.get((asset, field))
+        if block is None:
+            size = max(len(records), _BLOCK * _RECORD.itemsize) + _ROW_BYTES  # as if it were full
+            block = ParkedSamples(site=site, asset=asset, field=field, size=size)
+            begun += 1
+        block.records += records
+        block.samples += len(records) // _RECORD.itemsize
+        session.add(block)
+    session.flush()
+    return _evict(session, cap) if begun else 0
+
+
+def _packed(unknown: Sequence[Unresolved]) -> dict[tuple[str, str], bytes]:
+    """Field -> its records; names too long for the list of unknown points are not kept."""
+    packed: dict[tuple[str, str], bytes] = {}
+    for one in unknown:
+        if max(len(one.asset), len(one.field)) <= NAME_LETTERS:
+            records = np.empty(one.count, _RECORD)
+            records["at"], records["value"], records["quality"] = one.at, one.value, one.quality
+            key = one.asset, one.field
+            packed[key] = packed.get(key, b"") + records.tobytes()
+    return packed
+
+
+def _unfinished(
+    session: Session, site: str, assets: set[str]
+) -> dict[tuple[str, str], ParkedSamples]:
+    names = sorted(assets)
+    found: dict[tuple[str, str], ParkedSamples] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        query = select(ParkedSamples).where(
+            ParkedSamples.site == site,
+            col(ParkedSamples.asset).in_(names[start : start + _AT_ONCE]),
+            ParkedSamples.samples < _BLOCK,
+        )
+        found |= {(block.asset, block.field): block for block in session.exec(query)}
+    return found
+
+
+def _evict(session: Session, cap: int) -> int:
+    excess = (session.exec(select(func.sum(ParkedSamples.size))).one() or 0) - cap
+    evicted = 0
+    while excess > 0:
+        oldest = session.exec(
+            select(ParkedSamples).order_by(col(ParkedSamples.id)).limit(_AT_ONCE)
+        ).all()
+        for block in oldest:
+            if excess <= 0:
+                break
+            _count_evicted(session, block)
+            session.delete(block)
+            evicted += block.samples
+            excess -= block.size
+        session.flush()
+    return evicted
+
+
+def _count_evicted(session: Session, block: ParkedSamples) -> None:
+    counted = update(UnknownPoint).where(
+        col(UnknownPoint.site) == block.site,
+        col(UnknownPoint.asset) == block.asset,
+        col(UnknownPoint.field) == block.field,
+    )
+    session.exec(counted.values(evicted=col(UnknownPoint.evicted) + block.samples))
+
+
+def parked_counts(session: Session) -> dict[tuple[str, str, str], int]:
+    """(site, asset, field) -> samples that wait."""
+    key = ParkedSamples.site, ParkedSamples.asset, ParkedSamples.field
+    query = select(*key, func.sum(ParkedSamples.samples)).group_by(*key)
+    return {(site, asset, field): count for site, asset, field, count in session.exec(query)}
+
+
+def release(
+    engine: Engine, store: SampleStore, series_at: SeriesAt, *, at_most: int | None = None
+) -> int:
+    """Moves what waits for fields that are registered by now into the store; answers how many samples.
+
+    A field that has nothing left here is unknown no longer. A kill in between is healed by a repeat:
+    blocks go only after their samples are stored. `at_most`: blocks. Raises StoreUnavailableError.
+    """
+    with transaction(engine) as session:
+        listed = session.exec(select(UnknownPoint)).all()
+    moved = blocks = 0
+    for point in listed:
+        series = series_at(point.site, point.asset, point.field)
+        while series is not None and (at_most is None or blocks < at_most):
+            found = _oldest_of(engine, point)
+            if not found:
+                _forget(engine, point)
+                break
+            store.write(Batch.concat(_unpacked(block, series) for block in found))
+            moved += _drop(engine, found)
+            blocks += len(found)
+    return moved
+
+
+def _oldest_of(engine: Engine, point: UnknownPoint) -> Sequence[ParkedSamples]:
+    query = select(ParkedSamples).where(
+        ParkedSamples.site == point.site,
+        ParkedSamples.asset == point.asset,
+        ParkedSamples.field == point.field,
+    )
+    with transaction(engine) as session:
+        return session.exec(query.order_by(col(ParkedSamples.id)).limit(_AT_ONCE)).all()
+
+
+def _unpacked(block: ParkedSamples, series: int) -> Batch:
+    records = np.frombuffer(block.records, _RECORD)
+    return Batch.of(
+        np.full(len(records), series), records["at"], records["value"], records["quality"]
+    )
+
+
+def _drop(engine: Engine, blocks: Sequence[ParkedSamples]) -> int:
+    """Deletes the blocks, but none that has grown since it was read: it comes again, whole."""
+    dropped = 0
+    with transaction(engine) as session:
+        for block in blocks:
+            as_read = delete(ParkedSamples).where(
+                col(ParkedSamples.id) == block.id, col(ParkedSamples.samples) == block.samples
+            )
+            if session.exec(as_read).rowcount:
+                dropped += block.samples
+    return dropped
+
+
+def _forget(engine: Engine, point: UnknownPoint) -> None:
+    """Takes the field off the list, unless it has arrived once more as an unknown one."""
+    with transaction(engine) as session:
+        as_read = col(UnknownPoint.id) == point.id, col(UnknownPoint.count) == point.count
+        session.exec(delete(UnknownPoint).where(*as_read))
