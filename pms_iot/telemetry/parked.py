@@ -4,11 +4,14 @@ They wait in the core store in blocks of one field, as packed records of time, v
 blocks together have a cap; beyond it the oldest go, and the field keeps count of what it lost.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import sqlalchemy
 from sqlalchemy import Engine, func
-from sqlmodel import Session, col, delete, select, update
+from sqlmodel import Session, col, delete, insert, select, update
 
 from pms_iot.kernel.db import transaction
 from pms_iot.telemetry.batch import Batch
@@ -34,18 +37,23 @@ def park(
     if not arrived:
         return 0
     unfinished = _unfinished(session, site, {asset for asset, _ in arrived})
-    begun = 0
+    begun: list[dict[str, Any]] = []
     for (asset, field), records in arrived.items():
         block = unfinished.get((asset, field))
         if block is None:
-            size = max(len(records), _BLOCK * _RECORD.itemsize) + _ROW_BYTES  # as if it were full
-            block = ParkedSamples(site=site, asset=asset, field=field, size=size)
-            begun += 1
-        block.records += records
-        block.samples += len(records) // _RECORD.itemsize
-        session.add(block)
+            begun.append({"site": site, "asset": asset, "field": field, **_filled(records)})
+        else:
+            for name, value in _filled(block.records + records).items():
+                setattr(block, name, value)
     session.flush()
-    return _evict(session, cap) if begun else 0
+    if begun:
+        session.connection().execute(insert(ParkedSamples), begun)
+    return _evict(session, cap)
+
+
+def _filled(records: bytes) -> dict[str, Any]:
+    size = len(records) + _ROW_BYTES
+    return {"records": records, "samples": len(records) // _RECORD.itemsize, "size": size}
 
 
 def _packed(unknown: Sequence[Unresolved]) -> dict[tuple[str, str], bytes]:
@@ -77,29 +85,37 @@ def _unfinished(
 
 def _evict(session: Session, cap: int) -> int:
     excess = (session.exec(select(func.sum(ParkedSamples.size))).one() or 0) - cap
-    evicted = 0
+    lost: Counter[tuple[str, str, str]] = Counter()
+    last = 0
     while excess > 0:
-        oldest = session.exec(
-            select(ParkedSamples).order_by(col(ParkedSamples.id)).limit(_AT_ONCE)
-        ).all()
-        for block in oldest:
-            if excess <= 0:
-                break
-            _count_evicted(session, block)
-            session.delete(block)
-            evicted += block.samples
-            excess -= block.size
-        session.flush()
-    return evicted
+        for block in _oldest_after(session, last):
+            if excess > 0:
+                excess -= block.size
+                lost[block.site, block.asset, block.field] += block.samples
+                last = block.id
+    if last:
+        session.exec(delete(ParkedSamples).where(col(ParkedSamples.id) <= last))
+        _count_evicted(session, lost)
+    return lost.total()
 
 
-def _count_evicted(session: Session, block: ParkedSamples) -> None:
-    counted = update(UnknownPoint).where(
-        col(UnknownPoint.site) == block.site,
-        col(UnknownPoint.asset) == block.asset,
-        col(UnknownPoint.field) == block.field,
-    )
-    session.exec(counted.values(evicted=col(UnknownPoint.evicted) + block.samples))
+def _oldest_after(session: Session, last: int) -> Sequence[Any]:
+    """All of the next blocks but their records."""
+    names = ("id", "size", "samples", "site", "asset", "field")
+    query = sqlalchemy.select(*(getattr(ParkedSamples, name) for name in names))
+    newer = col(ParkedSamples.id) > last
+    query = query.where(newer).order_by(col(ParkedSamples.id)).limit(_AT_ONCE)
+    return session.connection().execute(query).all()
+
+
+def _count_evicted(session: Session, lost: Counter[tuple[str, str, str]]) -> None:
+    for (site, asset, field), samples in lost.items():
+        counted = update(UnknownPoint).where(
+            col(UnknownPoint.site) == site,
+            col(UnknownPoint.asset) == asset,
+            col(UnknownPoint.field) == field,
+        )
+        session.exec(counted.values(evicted=col(UnknownPoint.evicted) + samples))
 
 
 def parked_counts(session: Session) -> dict[tuple[str, str, str], int]:

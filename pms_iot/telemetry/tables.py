@@ -79,5 +79,5 @@ class ParkedSamples(Table, table=True):
     asset: str
     field: str
     samples: int = 0
-    size: int = Field(index=True)  # bytes, for the cap: of a block as it will be when it is full
+    size: int = Field(index=True)  # bytes, for the cap
     records: bytes = b""
