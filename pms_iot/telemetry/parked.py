@@ -6,7 +6,7 @@ blocks together have a cap; beyond it the oldest go, and the field keeps count o
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy
@@ -133,10 +133,8 @@ def release(
     A field that has nothing left here is unknown no longer. A kill in between is healed by a repeat:
     blocks go only after their samples are stored. `at_most`: blocks. Raises StoreUnavailableError.
     """
-    with transaction(engine) as session:
-        listed = session.exec(select(UnknownPoint)).all()
     moved = blocks = 0
-    for point in listed:
+    for point in _listed(engine):
         series = series_at(point.site, point.asset, point.field)
         while series is not None and (at_most is None or blocks < at_most):
             found = _oldest_of(engine, point)
@@ -149,7 +147,23 @@ def release(
     return moved
 
 
-def _oldest_of(engine: Engine, point: UnknownPoint) -> Sequence[ParkedSamples]:
+class _Listed(NamedTuple):
+    id: int
+    site: str
+    asset: str
+    field: str
+    arrived: int
+
+
+def _listed(engine: Engine) -> list[_Listed]:
+    """All unknown fields; there may be many."""
+    names = ("id", "site", "asset", "field", "count")
+    query = sqlalchemy.select(*(getattr(UnknownPoint, name) for name in names))
+    with engine.connect() as connection:
+        return [_Listed(*row) for row in connection.execute(query)]
+
+
+def _oldest_of(engine: Engine, point: _Listed) -> Sequence[ParkedSamples]:
     query = select(ParkedSamples).where(
         ParkedSamples.site == point.site,
         ParkedSamples.asset == point.asset,
@@ -179,8 +193,8 @@ def _drop(engine: Engine, blocks: Sequence[ParkedSamples]) -> int:
     return dropped
 
 
-def _forget(engine: Engine, point: UnknownPoint) -> None:
+def _forget(engine: Engine, point: _Listed) -> None:
     """Takes the field off the list, unless it has arrived once more as an unknown one."""
     with transaction(engine) as session:
-        as_read = col(UnknownPoint.id) == point.id, col(UnknownPoint.count) == point.count
+        as_read = col(UnknownPoint.id) == point.id, col(UnknownPoint.count) == point.arrived
         session.exec(delete(UnknownPoint).where(*as_read))
