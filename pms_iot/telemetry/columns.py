@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
-from pms_iot.telemetry.line import Line, parse_line, tags_of
+from pms_iot.telemetry.batch import BAD, Batch
+from pms_iot.telemetry.line import Sample, head_of, parse_line, samples_of
 from pms_iot.telemetry.plain import Plain, is_plain, read_plain
 
 _PLAIN_HEAD = re.compile(r"[^#,= \\][^,= \\]*(?:,[^,= \\]+=[^,= \\]+)*")
+_HAS_Q = re.compile(rb"[ ,]q=")
 _MOST_UNKNOWN = 200_000  # fields remembered; beyond it we start anew
 _MOST_NAMES = 16 << 20  # bytes of names remembered; a message of 1,000 samples has about 20 kB
 
@@ -65,23 +66,28 @@ class LineError(ValueError):
         super().__init__(f"line {line}: {problem}")
 
 
-class _Sample(NamedTuple):
-    """A field of a line; `value` None = the gateway says that it is bad."""
+class Names(NamedTuple):
+    """How the register calls what a line is about: its asset, and its fields as `{field}` in a pattern."""
 
-    field: str
-    value: float | None
-    quality: int
+    asset: str
+    pattern: str = "{field}"
+
+
+NamesOf = Callable[[str, dict[str, str]], Names]
+"""Of a measurement with these tags. Raises ValueError if it is nobody's, or not of this site."""
 
 
 class LineReader:
-    """Reads the lines of one site's messages and remembers their forms; for one thread.
+    """Reads the lines of messages from one place and remembers their forms; for one thread.
 
-    `series_of(asset, field)` answers None for what the register does not know.
+    `series_of(asset, field)` answers None for what the register does not know. `ours`: the fields `q`
+    and `bad` tell of quality, as gateways write them; in others' lines they are fields as any other.
     """
 
-    def __init__(self, site: str, series_of: Callable[[str, str], int | None]) -> None:
-        self._site = site
-        self._series_of = series_of
+    def __init__(
+        self, names_of: NamesOf, series_of: Callable[[str, str], int | None], *, ours: bool = True
+    ) -> None:
+        self.names_of, self._series_of, self.ours = names_of, series_of, ours
         self._by_line: dict[bytes, NDArray[np.int32]] = {}  # names -> series of the values
         self._by_text: dict[bytes, NDArray[np.int32]] = {}
         self._remembered = 0  # bytes of names in the two
@@ -93,7 +99,7 @@ class LineReader:
         `first_line` is the number of the first line, for LineError, which this raises.
         """
         if self._remembered > _MOST_NAMES or len(self._unresolved) > _MOST_UNKNOWN:
-            self.__init__(self._site, self._series_of)
+            self.__init__(self.names_of, self._series_of, ours=self.ours)
         reading = _Reading(self, first_line, oldest_ns, newest_ns)
         if not reading.add_plain(text):
             reading.add_mixed(text.split(b"\n"))
@@ -129,23 +135,16 @@ class LineReader:
         if not _PLAIN_HEAD.fullmatch(head) or not all(fields) or "q" in fields[:-1]:
             return None
         try:
-            asset = self.asset(tags_of(head))
+            called = self.names_of(*head_of(head))
         except ValueError:
             return None
         if fields[-1] == "q":
             del fields[-1]
-        return np.array([self.number(asset, field) for field in fields], np.int32)
+        return np.array([self.number(called, field) for field in fields], np.int32)
 
-    def asset(self, tags: dict[str, str]) -> str:
-        """The asset that a line is about. Raises ValueError if it names none, or another site."""
-        if tags.get("site", self._site) != self._site:
-            raise ValueError(f"site={tags['site']!r} on the topic of {self._site!r}")
-        if "asset" not in tags:
-            raise ValueError("no tag asset")
-        return tags["asset"]
-
-    def number(self, asset: str, field: str) -> int:
+    def number(self, called: Names, field: str) -> int:
         """The series of a field, or a negative number that stands for this unknown field."""
+        asset, field = called.asset, called.pattern.replace("{field}", field)
         series = self._series_of(asset, field)
         if series is not None:
             return series
@@ -206,6 +205,8 @@ class _Reading:
         """Adds lines that are all plain, else nothing and answers False; `rows` are their numbers."""
         if not text:
             return True
+        if not self._reader.ours and _HAS_Q.search(text):
+            return False
         plain = read_plain(text if text.endswith(b"\n") else text + b"\n")
         series = None if plain is None else self._reader.series_of_names(plain.names)
         if plain is None or series is None:
@@ -235,8 +236,8 @@ class _Reading:
     def _add_exact(self, row: int, text: bytes) -> None:
         try:
             line = parse_line(text.removesuffix(b"\r").decode())
-            asset = self._reader.asset(line.tags)
-            samples, texts = _samples(line)
+            called = self._reader.names_of(line.measurement, line.tags)
+            samples, texts = samples_of(line, ours=self._reader.ours)
         except ValueError as error:
             raise LineError(self._first_line + row, str(error)) from error
         self._seen += len(samples) + texts
@@ -244,12 +245,12 @@ class _Reading:
             self._refused[reason] += len(samples) + texts
             return
         self._refused += Counter(text=texts)
-        self._refused += Counter(not_a_number=sum(_is_not_a_number(s.value) for s in samples))
-        self._blocks.append(self._block(asset, line.at, samples))
+        self._refused += Counter(not_a_number=sum(s.is_not_a_number for s in samples))
+        self._blocks.append(self._block(called, line.at, samples))
         self._rows.append(np.full(len(samples), row))
 
-    def _block(self, asset: str, at: int, samples: list[_Sample]) -> Batch:
-        series = [self._reader.number(asset, sample.field) for sample in samples]
+    def _block(self, called: Names, at: int, samples: list[Sample]) -> Batch:
+        series = [self._reader.number(called, sample.field) for sample in samples]
         value = np.array([sample.value for sample in samples], np.float64)  # None becomes NaN
         finite = np.isfinite(value)
         quality = np.where(finite, [sample.quality for sample in samples], BAD)
@@ -267,31 +268,3 @@ def _may_be_plain(line: bytes) -> bool:
 
 def _none(_line: bytes) -> bool:
     return False
-
-
-def _is_not_a_number(value: float | None) -> bool:
-    return value is not None and not math.isfinite(value)
-
-
-def _samples(line: Line) -> tuple[list[_Sample], int]:
-    """The samples of a line, and how many of its fields hold text."""
-    quality = _quality(dict(line.fields).get("q", float(GOOD)))
-    samples: list[_Sample] = []
-    texts = 0
-    for name, value in line.fields:
-        if name == "q":
-            continue
-        if not isinstance(value, str):
-            samples.append(_Sample(name, value, quality))
-        elif name == "bad":
-            samples += [_Sample(bad, None, BAD) for bad in value.split(",") if value]
-        else:
-            texts += 1
-    return samples, texts
-
-
-def _quality(value: float | str) -> int:
-    """OPC: the top two bits of a byte are the quality, the rest its reason."""
-    if isinstance(value, str) or not (0 <= value <= 255 and value == int(value)):
-        raise ValueError(f"quality q={value!r}")
-    return {0xC0: GOOD, 0x40: UNCERTAIN}.get(int(value) & 0xC0, BAD)

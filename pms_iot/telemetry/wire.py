@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, proxy
 
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.batch import Batch
-from pms_iot.telemetry.columns import LineError, LineReader, Unresolved
+from pms_iot.telemetry.columns import LineError, LineReader, Names, Unresolved
 from pms_iot.telemetry.encoding import ENCODINGS, expand
 from pms_iot.telemetry.gaps import GapRecord, read_gaps
 
@@ -216,8 +216,16 @@ def _reader(catalog: Catalog, site: str) -> LineReader:
         _readers[catalog] = catalog.generation, by_site
     if site not in by_site:
         seen_from_here = proxy(catalog)  # a plain reference would keep every catalog for ever
-        by_site[site] = LineReader(site, partial(_series_at, seen_from_here, site))
+        by_site[site] = LineReader(partial(_names, site), partial(_series_at, seen_from_here, site))
     return by_site[site]
+
+
+def _names(site: str, _measurement: str, tags: Mapping[str, str]) -> Names:
+    if tags.get("site", site) != site:
+        raise ValueError(f"site={tags['site']!r} on the topic of {site!r}")
+    if "asset" not in tags:
+        raise ValueError("no tag asset")
+    return Names(tags["asset"])
 
 
 def _series_at(catalog: Catalog, site: str, asset: str, point: str) -> int | None:

@@ -13,6 +13,7 @@ from pms_iot.kernel.db import open_engine, transaction
 from pms_iot.kernel.errors import NotFoundError
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry import parked
+from pms_iot.telemetry.embedded import EmbeddedStore
 from tests.pipeline.rig import Rig
 from tests.pipeline.serving import Engine, Gateway, command, temp
 from tests.servers import mosquitto, wait_for
