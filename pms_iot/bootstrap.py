@@ -26,6 +26,7 @@ from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.register import Applied, apply_site, load_site
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.detection.detectors import Detectors
+from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
@@ -42,6 +43,7 @@ from pms_iot.telemetry import parked
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.foreign import Foreign
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.web import LiveFeed, WebDeps, create_app
@@ -70,7 +72,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     """A misspelt setting would silently leave its default in force."""
     known = names_of()
     given = {name for name in environ if name.startswith("PMS_") and not name.startswith(OTHERS)}
-    unknown = sorted(name for name in given if name.removesuffix("_FILE") not in known)
+    unknown = sorted(name for name in given if not {name, name.removesuffix("_FILE")} & known)
     if unknown:
         lines = [f"{name}: no such setting{_did_you_mean(name, known)}" for name in unknown]
         raise ConfigError("settings", f"{len(lines)} problem(s)\n" + "\n".join(lines))
@@ -323,7 +325,9 @@ def build(
     counters = Counters()
     store = open_store(settings, catalog, counters)
     channels = open_channels(settings)
-    consumer = Consumer(settings.mqtt, clock, counters)
+    sources = load_sources(settings.ingest_file) if settings.ingest_file else ()
+    topics = [source.topic.filter for source in sources]
+    consumer = Consumer(settings.mqtt, clock, counters, topics=topics)
     live = LiveFeed()
     rules = [rule for pack in packs.values() for rule in pack.rules]
     path = pipeline.Pipeline(
@@ -343,6 +347,7 @@ def build(
         acks=consumer,
         live=live,
         verify_after_s=settings.verify_after_s,
+        foreign=Foreign(sources, catalog),
     )
     deps = WebDeps(
         engine=engine,

@@ -13,6 +13,7 @@ import uvicorn
 from pms_iot import bootstrap, gateways_cli
 from pms_iot.adoption import Wish
 from pms_iot.demo import run_demo
+from pms_iot.ingestfile import IngestFileError, load_sources
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
 from pms_iot.kernel.text import Text
@@ -152,6 +153,18 @@ def check_rules(
     if problems:
         raise typer.Exit(1)
     print(f"rule packs in {root}: all is well")
+
+
+@app.command("check-ingest")
+def check_ingest(file: Path) -> None:
+    """Checks a file of third-party sources (PMS_INGEST_FILE) without starting anything."""
+    try:
+        sources = load_sources(file)
+    except IngestFileError as error:
+        for problem in error.problems:
+            print(problem)
+        raise typer.Exit(1) from None
+    print(f"{file}: {len(sources)} source(s), all is well")
 
 
 @app.command("settings")

@@ -40,12 +40,14 @@ from pms_iot.telemetry import gaps, gateways, parked, quarantine, watermarks
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.foreign import Foreign, merge
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.telemetry.wire import Header, WireMessage, decode, hollow, join
 from pms_iot.workorders import service as workorders
 
 log = structlog.get_logger()
 
+OURS = "pms/"  # what gateways' topics begin with; all others are third parties'
 AT_ONCE = 32  # messages; half of a gateway's window, so that it goes on sending meanwhile
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
 
@@ -81,6 +83,7 @@ class Pipeline:
     acks: Acks
     live: LiveFeed
     verify_after_s: float
+    foreign: Foreign  # whoever is no gateway
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while state changes
     pending: list[Transition] = field(default_factory=list[Transition])  # concluded, not committed
     scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
@@ -91,6 +94,9 @@ class Pipeline:
 
     def process(self, received: Received) -> None:
         """Takes one MQTT message all the way. Raises one of AWAY if it must be tried again."""
+        if not received.topic.startswith(OURS):
+            self._foreign([received])
+            return
         lane = received.topic.rsplit("/", 1)[-1]
         try:
             if lane in ("data", "event"):
@@ -109,9 +115,11 @@ class Pipeline:
         What a gateway sends after an outage is taken in many batches at a time: the work for each
         message costs more than that for its samples.
         """
-        for topic, run in groupby(received, key=lambda one: one.topic):
+        for topic, run in groupby(received, key=_stream):
             messages = list(run)
-            if len(messages) == 1 or not topic.endswith(("/data", "/event")):
+            if not topic:
+                self._foreign(messages)
+            elif len(messages) == 1 or not topic.endswith(("/data", "/event")):
                 for one in messages:
                     self.process(one)
             else:
@@ -135,6 +143,31 @@ class Pipeline:
             self._samples(message)
         for one in received:
             one.ack()
+
+    def _foreign(self, received: Sequence[Received]) -> None:
+        """Third parties' messages: all of a site are taken in together."""
+        by_site: dict[str, list[WireMessage]] = {}
+        bad: list[tuple[Received, BadPayloadError]] = []
+        for one in received:
+            try:
+                for message in self._decode_foreign(one):
+                    by_site.setdefault(message.site, []).append(message)
+            except BadPayloadError as problem:
+                bad.append((one, problem))
+        for messages in by_site.values():
+            self._take_in(merge(messages))
+        for one, problem in bad:
+            self.set_aside(one, problem)
+        for one in received:
+            one.ack()
+
+    def _decode_foreign(self, received: Received) -> Sequence[WireMessage]:
+        at_ns = self.clock.now_ns() if received.at_ns is None else received.at_ns
+        topic, payload = received.topic, received.payload
+        found = self.foreign.decode(topic, payload, at_ns, retained=received.retained)
+        self.counters.add("foreign_messages")
+        self.counters.add("foreign_unmapped", int(not found))  # by a subscription of the past
+        return found
 
     def _samples(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         if message.header is None:  # third-party data: at least once, nothing to acknowledge
@@ -407,6 +440,11 @@ class Spoilt:
 def _keep(session: Session, spoilt: Spoilt, now: datetime) -> None:
     message = spoilt.received
     quarantine.quarantine(session, message.topic, message.payload, spoilt.problem, now)
+
+
+def _stream(received: Received) -> str:
+    """The topic of a gateway; third parties' messages are one stream, whatever their topics."""
+    return received.topic if received.topic.startswith(OURS) else ""
 
 
 def run(

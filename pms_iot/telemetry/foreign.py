@@ -7,6 +7,7 @@ again is stored again, under its own times if it has any. A value without a time
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,16 +21,30 @@ from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
 from pms_iot.telemetry.columns import LineError, LineReader, Names, Unresolved
 from pms_iot.telemetry.encoding import MAX_EXPANDED, expand
 from pms_iot.telemetry.jsonpath import ABSENT, leaves, pick
-from pms_iot.telemetry.sources import PointMap, Source, TimeMap, fill
+from pms_iot.telemetry.sources import PointMap, Source, TimeMap, fill, text_of
 from pms_iot.telemetry.wire import AHEAD_NS, OLDEST_NS, Catalog, WireMessage
 
 BEHIND_NS = 365 * 86_400 * 10**9  # as at the edge: a device's time a year behind was never set
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_TRUTHS = dict.fromkeys(("on", "true", "yes", "1"), 1.0) | dict.fromkeys(
-    ("off", "false", "no", "0"), 0.0
-)
+_TRUTHS: dict[str, float] = {
+    **dict.fromkeys(("on", "true", "yes", "1"), 1.0),
+    **dict.fromkeys(("off", "false", "no", "0"), 0.0),
+}
 _NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _MOST_READERS = 1000
+
+
+def merge(messages: Sequence[WireMessage]) -> WireMessage:
+    """Several messages of one site as one, in order."""
+    refused: Counter[str] = Counter()
+    for message in messages:
+        refused.update(message.refused)
+    return replace(
+        messages[0],
+        batch=Batch.concat(message.batch for message in messages),
+        unknown=tuple(field for message in messages for field in message.unknown),
+        refused=refused,
+    )
 
 
 class _Value(NamedTuple):
@@ -171,11 +186,14 @@ def _mapped(points: Sequence[PointMap], document: Any) -> list[_Value]:
     """The points that the message holds; NaN where it holds something else than its type."""
     found = [(point, pick(document, point.path)) for point in points]
     return [
-        _Value(point.name, number * point.scale + point.offset)
+        _Value(point.name, _finite(_number(point, value) * point.scale + point.offset))
         for point, value in found
         if value is not ABSENT
-        for number in [_number(point, value)]
     ]
+
+
+def _finite(number: float) -> float:
+    return number if math.isfinite(number) else math.nan
 
 
 def _all(document: Any, refused: Counter[str]) -> list[_Value]:
@@ -191,16 +209,15 @@ def _all(document: Any, refused: Counter[str]) -> list[_Value]:
 
 def _number(point: PointMap, value: object) -> float:
     """NaN for what is not of the point's type."""
-    text = str(value).strip()
+    text = text_of(value)
     if point.type == "enum":
         return point.values.get(text, math.nan)
     if point.type == "bool":
         return _TRUTHS.get(text.lower(), math.nan)
     try:
-        number = math.nan if isinstance(value, bool) or value is None else float(text)
+        return math.nan if isinstance(value, bool) else float(text)
     except ValueError:
         return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _instant(time: TimeMap, document: Any) -> int | None:

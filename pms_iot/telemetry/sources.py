@@ -110,6 +110,15 @@ class Source:
     time: TimeMap | None = None
 
 
+def text_of(value: object) -> str:
+    """A scalar as a device writes it, whether it stands in a message or, as a code, in the ingest file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return (
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    )
+
+
 def places(template: str) -> list[str]:
     """The names that a template needs."""
     return _PLACE.findall(template)
