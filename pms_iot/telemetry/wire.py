@@ -24,7 +24,8 @@ _COUNT = re.compile(r"[0-9]{1,18}")
 class Catalog(Protocol):
     """What decoding needs of the register; `assets.catalog.SeriesCatalog` has it."""
 
-    generation: int
+    @property
+    def generation(self) -> int: ...
 
     def series_at(self, site: str, asset: str, point: str) -> int | None: ...
 
