@@ -22,7 +22,7 @@ from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.line import parse_line
-from pms_iot.telemetry.wire import decode
+from pms_iot.telemetry.wire import decode, join
 from tests.register import register
 
 T0 = 1_700_000_000_000_000_000
@@ -42,10 +42,34 @@ def run() -> list[Row]:
 
 def _decoding(catalog: SeriesCatalog) -> list[Row]:
     payload = _message()
-    what, unit = "decode a message of 1,000 samples", "samples/s"
+    backlog = [_message(seq) for seq in range(1, 33)]
+    what, unit = "decode a message of 1,000 samples, of a core", "samples/s"
+    at_once = "decode and join a backlog of 32 such messages, of a core"
+    cpu = time.process_time  # the same whatever else the machine does
     return [
-        Row(what, "pms_iot wire.decode", _rate(lambda: decode(TOPIC, payload, catalog, T0)), unit),
-        Row(what, "one regex parse per line, dicts", _rate(lambda: _plain(payload, catalog)), unit),
+        Row(
+            what,
+            "pms_iot wire.decode",
+            _rate(lambda: decode(TOPIC, payload, catalog, T0), clock=cpu),
+            unit,
+        ),
+        Row(
+            what,
+            "one regex parse per line, dicts",
+            _rate(lambda: _plain(payload, catalog), 20, clock=cpu),
+            unit,
+        ),
+        Row(
+            at_once,
+            "pms_iot wire.decode, wire.join",
+            _rate(
+                lambda: join(decode(TOPIC, one, catalog, T0) for one in backlog),
+                60,
+                1000 * len(backlog),
+                clock=cpu,
+            ),
+            unit,
+        ),
     ]
 
 
@@ -75,25 +99,31 @@ def _writing(catalog: SeriesCatalog, folder: Path) -> list[Row]:
     return rows
 
 
-def _rate(call: Callable[[], object], times: int = 200, samples: int = 1000) -> float:
+def _rate(
+    call: Callable[[], object],
+    times: int = 200,
+    samples: int = 1000,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Samples per second of the median call."""
     took: list[float] = []
     for _ in range(times):
-        began = time.perf_counter()
+        began = clock()
         call()
-        took.append(time.perf_counter() - began)
+        took.append(clock() - began)
     return samples / median(took)
 
 
-def _message() -> bytes:
-    rng = random.Random(1)
+def _message(seq: int = 1) -> bytes:
+    rng = random.Random(seq)
     lines = [
         f"elevator,site=riverside,asset={asset} "
         + ",".join(f"{point}={rng.uniform(-100, 100):.5g}" for point in POINTS)
         + f",q=192i {T0}"
         for asset in ASSETS
     ]
-    head = f"#pms1 gw=gw-01 epoch=9f3a1c2b seq=1 n={len(ASSETS) * len(POINTS)} base=1"
+    head = f"#pms1 gw=gw-01 epoch=9f3a1c2b seq={seq} n={len(ASSETS) * len(POINTS)} base=1"
     return ("\n".join([head, *lines]) + "\n").encode()
 
 

@@ -21,13 +21,14 @@ from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, col, select
 
-from pms_iot import pipeline, recovery
+from pms_iot import adoption, pipeline, recovery
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.register import Applied, apply_site, load_site
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.detection.detectors import Detectors
+from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
@@ -44,12 +45,14 @@ from pms_iot.operations.ticks import Supervisor
 from pms_iot.operations.vitals import Vitals, why_not_ready
 from pms_iot.rulepacks import RulePack, counters_of_plans, load_packs, rules_root
 from pms_iot.settings import Settings, names_of
+from pms_iot.telemetry import parked
 from pms_iot.telemetry.consumer import Consumer
 from pms_iot.telemetry.counter_totals import CounterTotals
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.disk import MB
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.embedded.summary import STEPS_NS
+from pms_iot.telemetry.foreign import Foreign
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.ledger import days
 from pms_iot.telemetry.mirrored import MirroredStore
@@ -82,7 +85,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     """A misspelt setting would silently leave its default in force."""
     known = names_of()
     given = {name for name in environ if name.startswith("PMS_") and not name.startswith(OTHERS)}
-    unknown = sorted(name for name in given if name.removesuffix("_FILE") not in known)
+    unknown = sorted(name for name in given if not {name, name.removesuffix("_FILE")} & known)
     if unknown:
         lines = [f"{name}: no such setting{_did_you_mean(name, known)}" for name in unknown]
         raise ConfigError("settings", f"{len(lines)} problem(s)\n" + "\n".join(lines))
@@ -279,6 +282,17 @@ def set_account(engine: Engine, username: str, password: str, role: Role, clock:
             auth.set_password(session, account, password)
 
 
+def adopt(
+    engine: Engine, packs: Mapping[str, RulePack], wish: adoption.Wish, who: str, clock: Clock
+) -> None:
+    """Registers a field that arrives unasked; a running engine takes it up within seconds."""
+    with transaction(engine) as session:
+        adoption.adopt(session, packs, wish, who, clock.now())
+
+
+ADOPTED_S = 3.0  # real seconds between two looks at what was registered meanwhile
+
+
 @dataclass
 class Runtime:
     """The engine, built and ready to start."""
@@ -323,6 +337,7 @@ class Runtime:
         self._every(self.settings.snapshot_s, self._save)
         self._every(3600.0, self._prune)
         self._every(DISK_S, self._watch_disk)
+        self._every(ADOPTED_S, self._take_up)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -361,6 +376,13 @@ class Runtime:
     def _watch_disk(self) -> None:
         self.disk(time.monotonic())
 
+    def _take_up(self) -> None:
+        """What was registered meanwhile, by whatever process: it is known from now on, and so is its past."""
+        if self.path.catalog.is_behind():
+            self.path.catalog.refresh()
+        released = parked.release(self.engine, self.store, self.path.catalog.series_at)
+        self.path.counters.add("samples_released", released)
+
     def _prune(self) -> None:
         with transaction(self.engine) as session:
             days.prune(session, self.clock.now())
@@ -388,7 +410,9 @@ def build(
     counters = Counters()
     store = open_store(settings, catalog, counters, clock)
     channels = open_channels(settings)
-    consumer = Consumer(settings.mqtt, clock, counters)
+    sources = load_sources(settings.ingest_file) if settings.ingest_file else ()
+    topics = [source.topic.filter for source in sources]
+    consumer = Consumer(settings.mqtt, clock, counters, topics=topics)
     live = LiveFeed()
     plans = [plan for pack in packs.values() for plan in pack.plans]
     points = {kind: pack.points for kind, pack in packs.items()}
@@ -411,6 +435,7 @@ def build(
         live=live,
         verify_after_s=settings.verify_after_s,
         totals=CounterTotals(engine, store, catalog, counters_of_plans(plans, points)),
+        foreign=Foreign(sources, catalog),
     )
     reserve = int(settings.disk_reserve_mb * MB)
     disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)

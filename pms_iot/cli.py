@@ -12,9 +12,12 @@ import typer
 import uvicorn
 
 from pms_iot import bootstrap, gateways_cli, telemetry_cli
+from pms_iot.adoption import Wish
 from pms_iot.demo import run_demo
+from pms_iot.ingestfile import IngestFileError, load_sources
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
+from pms_iot.kernel.text import Text
 from pms_iot.kernel.users import Role
 from pms_iot.rulepacks import check_packs, rules_root
 
@@ -99,6 +102,27 @@ def import_site(file: Path) -> None:
     _report(file, bootstrap.import_site(engine, packs, file, bootstrap.read_clock()))
 
 
+@app.command()
+def adopt(
+    site: str,
+    asset: str,
+    field: str,
+    kind: Annotated[str, typer.Option(help="Of the asset, if it is to be registered too.")] = "",
+    name_zh: Annotated[str, typer.Option(help="Of the asset, likewise.")] = "",
+    name_en: Annotated[str, typer.Option(help="Of the asset, likewise.")] = "",
+    label_zh: Annotated[str, typer.Option(help="Of the point, if no rule pack names it.")] = "",
+    label_en: Annotated[str, typer.Option(help="Of the point, likewise.")] = "",
+    unit: Annotated[str, typer.Option(help="Of the point, likewise.")] = "",
+) -> None:
+    """Registers a field that arrives and is unknown; the running engine takes it up, with its past."""
+    settings = bootstrap.read_settings()
+    packs, engine = bootstrap.read_packs(settings), bootstrap.open_core(settings)
+    wish = Wish(
+        site, asset, field, kind, Text(name_zh, name_en), Text(label_zh, label_en), unit=unit
+    )
+    bootstrap.adopt(engine, packs, wish, "pms-iot adopt", bootstrap.read_clock())
+
+
 def _report(file: Path, imported: bootstrap.Imported) -> None:
     done = imported.register
     _say(f"{file}: {done.created} created, {done.updated} updated, {done.unchanged} unchanged")
@@ -140,6 +164,18 @@ def check_rules(
     if problems:
         raise typer.Exit(1)
     print(f"rule packs in {root}: all is well")
+
+
+@app.command("check-ingest")
+def check_ingest(file: Path) -> None:
+    """Checks a file of third-party sources (PMS_INGEST_FILE) without starting anything."""
+    try:
+        sources = load_sources(file)
+    except IngestFileError as error:
+        for problem in error.problems:
+            print(problem)
+        raise typer.Exit(1) from None
+    print(f"{file}: {len(sources)} source(s), all is well")
 
 
 @app.command("settings")

@@ -37,11 +37,12 @@ from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.notify import outbox
-from pms_iot.telemetry import gaps, gateways, quarantine, watermarks
+from pms_iot.telemetry import gaps, gateways, parked, quarantine, watermarks
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counter_totals import CounterTotals
 from pms_iot.telemetry.counters import Counters
+from pms_iot.telemetry.foreign import Foreign, merge
 from pms_iot.telemetry.ledger.books import Books
 from pms_iot.telemetry.ledger.outages import EnginePulse
 from pms_iot.telemetry.meters import PathMeters
@@ -51,6 +52,7 @@ from pms_iot.workorders import service as workorders
 
 log = structlog.get_logger()
 
+OURS = "pms/"  # what gateways' topics begin with; all others are third parties'
 AT_ONCE = 32  # messages; half of a gateway's window, so that it goes on sending meanwhile
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
 
@@ -86,6 +88,7 @@ class Pipeline:
     acks: Acks
     live: LiveFeed
     verify_after_s: float
+    foreign: Foreign  # whoever is no gateway
     meters: PathMeters = field(default_factory=PathMeters)
     totals: CounterTotals | None = None  # of the counters by which plans fall due
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while state changes
@@ -104,6 +107,9 @@ class Pipeline:
 
     def process(self, received: Received) -> None:
         """Takes one MQTT message all the way. Raises one of AWAY if it must be tried again."""
+        if not received.topic.startswith(OURS):
+            self._foreign([received])
+            return
         lane = received.topic.rsplit("/", 1)[-1]
         try:
             if lane in ("data", "event"):
@@ -122,9 +128,11 @@ class Pipeline:
         What a gateway sends after an outage is taken in many batches at a time: the work for each
         message costs more than that for its samples.
         """
-        for topic, run in groupby(received, key=lambda one: one.topic):
+        for topic, run in groupby(received, key=_stream):
             messages = list(run)
-            if len(messages) == 1 or not topic.endswith(("/data", "/event")):
+            if not topic:
+                self._foreign(messages)
+            elif len(messages) == 1 or not topic.endswith(("/data", "/event")):
                 for one in messages:
                     self.process(one)
             else:
@@ -148,6 +156,31 @@ class Pipeline:
             self._samples(message)
         for one in received:
             one.ack()
+
+    def _foreign(self, received: Sequence[Received]) -> None:
+        """Third parties' messages: all of a site are taken in together."""
+        by_site: dict[str, list[WireMessage]] = {}
+        bad: list[tuple[Received, BadPayloadError]] = []
+        for one in received:
+            try:
+                for message in self._decode_foreign(one):
+                    by_site.setdefault(message.site, []).append(message)
+            except BadPayloadError as problem:
+                bad.append((one, problem))
+        for messages in by_site.values():
+            self._take_in(merge(messages))
+        for one, problem in bad:
+            self.set_aside(one, problem)
+        for one in received:
+            one.ack()
+
+    def _decode_foreign(self, received: Received) -> Sequence[WireMessage]:
+        at_ns = self.clock.now_ns() if received.at_ns is None else received.at_ns
+        topic, payload = received.topic, received.payload
+        found = self.foreign.decode(topic, payload, at_ns, retained=received.retained)
+        self.counters.add("foreign_messages")
+        self.counters.add("foreign_unmapped", int(not found))  # by a subscription of the past
+        return found
 
     def _samples(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
         if message.header is None:  # third-party data: at least once, nothing to acknowledge
@@ -175,6 +208,7 @@ class Pipeline:
                 now = self.clock.now()
                 late = self._account(session, message, now, spoilt=spoilt is not None)
                 quarantine.record_unknown(session, message.site, message.unknown, now)
+                evicted = self._park(session, message)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
                 self.follow(session, now)
@@ -186,6 +220,7 @@ class Pipeline:
         self.counters.add("samples_late", late)
         self.counters.add("messages_quarantined", int(spoilt is not None))
         self.counters.add_all(message.refused, prefix="refused_")
+        self.counters.add("samples_parked_evicted", evicted)
         self.live.publish(message.batch)
 
     def _write(self, batch: Batch) -> None:
@@ -199,6 +234,11 @@ class Pipeline:
         header = message.header
         skipped = self._advance(session, message, header, now) if header is not None else 0
         return self.books.accept(session, message, now, skipped=skipped, spoilt=spoilt)
+
+    def _park(self, session: Session, message: WireMessage) -> int:
+        if message.lane != "data":  # where every event stands too
+            return 0
+        return parked.park(session, message.site, message.unknown)
 
     def _advance(
         self, session: Session, message: WireMessage, header: Header, now: datetime
@@ -441,6 +481,11 @@ class Spoilt:
 def _keep(session: Session, spoilt: Spoilt, now: datetime) -> None:
     message = spoilt.received
     quarantine.quarantine(session, message.topic, message.payload, spoilt.problem, now)
+
+
+def _stream(received: Received) -> str:
+    """The topic of a gateway; third parties' messages are one stream, whatever their topics."""
+    return received.topic if received.topic.startswith(OURS) else ""
 
 
 def run(

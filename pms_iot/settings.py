@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("var")
     database_url: str | None = None  # default: SQLite in data_dir
     rules_dir: Path | None = None  # default: the packs that ship with pms_iot
+    ingest_file: Path | None = None  # which topics of third parties are heard, and how
     log_level: str = Field(default="info", pattern="(?i)^(debug|info|warning|error)$")
     log_format: Literal["auto", "json", "text"] = "auto"  # auto: text on a terminal
     mqtt: MqttSettings = MqttSettings()
@@ -126,7 +127,7 @@ class SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, file in os.environ.items():
-            if name.startswith("PMS_") and name.endswith("_FILE"):
+            if name.startswith("PMS_") and name.endswith("_FILE") and name not in names_of():
                 *path, last = name.removeprefix("PMS_").removesuffix("_FILE").lower().split("__")
                 place = found
                 for part in path:

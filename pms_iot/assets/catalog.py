@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlmodel import col, select
 
 from pms_iot.assets.tables import Asset, Point, Site
@@ -31,15 +32,24 @@ class SeriesInfo:
     derived: bool
 
 
+class _Maps(NamedTuple):
+    by_id: dict[int, SeriesInfo]
+    by_asset: dict[str, dict[str, int]]
+    generation: int
+
+
 class SeriesCatalog:
     """All series, read from the register once and again on `refresh()`; safe to share between threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._by_id: dict[int, SeriesInfo] = {}
-        self._by_asset: dict[str, dict[str, int]] = {}
-        self.generation = 0  # grows with each refresh; whoever caches by series compares it
+        self._maps = _Maps({}, {}, 0)
         self.refresh()
+
+    @property
+    def generation(self) -> int:
+        """Grows with each refresh; whoever caches by series compares it."""
+        return self._maps.generation
 
     def refresh(self) -> None:
         """Reads the register anew and swaps the maps whole."""
@@ -55,26 +65,44 @@ class SeriesCatalog:
         by_asset: dict[str, dict[str, int]] = {code: {} for code in codes}
         for info in infos:
             by_asset[info.asset][info.point] = info.id
-        self._by_id, self._by_asset = {info.id: info for info in infos}, by_asset
-        self.generation += 1
+        # In one step: whoever has met a new series must find that the generation is another.
+        self._maps = _Maps({info.id: info for info in infos}, by_asset, self.generation + 1)
+
+    def is_behind(self) -> bool:
+        """Whether the register has got points or assets since it was read, from whatever process."""
+        with transaction(self._engine) as session:
+            points, assets = (
+                session.exec(select(func.count()).select_from(table)).one()
+                for table in (Point, Asset)
+            )
+        return (points, assets) != (len(self._maps.by_id), len(self._maps.by_asset))
 
     def lookup(self, asset: str, point: str) -> int | None:
         """The series of a point, or None if the register does not know it."""
-        return self._by_asset.get(asset, {}).get(point)
+        return self._maps.by_asset.get(asset, {}).get(point)
+
+    def series_at(self, site: str, asset: str, point: str) -> int | None:
+        """As `lookup`, but another site's asset is unknown: a gateway speaks for its own site only."""
+        series = self.lookup(asset, point)
+        return series if series is not None and self.info(series).site == site else None
 
     def info(self, series: int) -> SeriesInfo:
         """Raises NotFoundError for a number that no point has."""
         try:
-            return self._by_id[series]
+            return self._maps.by_id[series]
         except KeyError:
             raise NotFoundError("series", series) from None
 
+    def has_asset(self, asset: str) -> bool:
+        """Whether the register knows the asset, with points or without."""
+        return asset in self._maps.by_asset
+
     def of_asset(self, asset: str) -> dict[str, int]:
         """Point key -> series; empty for an asset that is unknown or has no points."""
-        return dict(self._by_asset.get(asset, {}))
+        return dict(self._maps.by_asset.get(asset, {}))
 
     def all(self) -> Iterable[SeriesInfo]:
-        return self._by_id.values()
+        return self._maps.by_id.values()
 
 
 def _info(point: Point, asset: Asset, site: Site) -> SeriesInfo:

@@ -18,11 +18,22 @@ from pms_iot.assets.sitefile import (
     SiteFileError,
     load_site,
 )
-from pms_iot.assets.tables import Asset, Document, Gateway, Point, Site
+from pms_iot.assets.tables import Adoption, Asset, Document, Gateway, Point, Site
 from pms_iot.kernel.db import Table
 from pms_iot.kernel.errors import NotFoundError
+from pms_iot.kernel.text import Text
 
-__all__ = ["Applied", "SiteFile", "SiteFileError", "apply_site", "load_site"]
+__all__ = [
+    "Applied",
+    "SiteFile",
+    "SiteFileError",
+    "add_asset",
+    "add_points",
+    "apply_site",
+    "find_asset",
+    "load_site",
+    "note_adoption",
+]
 _Row = TypeVar("_Row", bound=Table)
 
 
@@ -86,6 +97,44 @@ def apply_site(
         _hang(session, entry)
     session.flush()
     return work.report
+
+
+def find_asset(session: Session, site: str, code: str) -> Asset | None:
+    """Raises NotFoundError for a site that is not registered, or an asset that is another site's."""
+    return _find(session, code, _site_id(session, site))
+
+
+def add_asset(session: Session, site: str, code: str, kind: str, name: Text) -> Asset:
+    """A new asset without points. Raises NotFoundError for a site that is not registered."""
+    row = Asset(
+        code=code, site_id=_site_id(session, site), kind=kind, name_zh=name.zh, name_en=name.en
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def add_points(session: Session, asset: Asset, points: Sequence[PointDef], now: datetime) -> int:
+    """Brings these points of an asset up to their definitions, leaves all others alone; answers how
+    many are new."""
+    work = _Work(session, now)
+    _points(work, asset, points)
+    return work.report.created
+
+
+def note_adoption(
+    session: Session, asset: Asset, field: str, who: str, at: datetime, *, made_asset: bool
+) -> None:
+    """Keeps on record who took a field into the register."""
+    assert asset.id is not None
+    session.add(Adoption(asset_id=asset.id, field=field, made_asset=made_asset, who=who, at=at))
+
+
+def _site_id(session: Session, code: str) -> int:
+    found = session.exec(select(Site.id).where(Site.code == code)).one_or_none()
+    if found is None:
+        raise NotFoundError("site", code)
+    return found
 
 
 def _site(work: _Work, file: SiteFile) -> int:

@@ -9,6 +9,7 @@ from pms_iot.assets.catalog import SeriesInfo
 class SeriesSource(Protocol):
     """All known series; `generation` grows whenever they change. `SeriesCatalog` is one."""
 
-    generation: int
+    @property
+    def generation(self) -> int: ...
 
     def all(self) -> Iterable[SeriesInfo]: ...

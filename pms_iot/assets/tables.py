@@ -94,3 +94,14 @@ class Gateway(Table, table=True):
     health: dict[str, Any] | None = Field(default=None, sa_type=JSON)
 
     __table_args__ = (UniqueConstraint("site_id", "code"),)
+
+
+class Adoption(Table, table=True):
+    """That somebody took a field which arrived unasked into the register."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    asset_id: int = Field(foreign_key="asset.id", index=True)
+    field: str
+    made_asset: bool = False
+    who: str
+    at: datetime = Field(sa_type=UtcDateTime)

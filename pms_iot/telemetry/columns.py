@@ -1,9 +1,8 @@
 """Lines of one message to columns of samples.
 
-A line of the plain form that gateways write costs one split and a comparison of its field names with
-those of the last line of its asset; the numbers of many such lines are parsed by one `orjson.loads`.
-Any other line (quotes, escapes, booleans, integers, an odd time) is read by `line.parse_line`, with the
-same answer.
+Plain lines, as gateways write them, are read all at once (`plain.read_plain`), and the series of their
+fields found by comparing names with those of earlier lines. Any other line (quotes, escapes, booleans, an
+odd time) is read by `line.parse_line`, with the same answer.
 """
 
 import math
@@ -14,27 +13,37 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
-from pms_iot.telemetry.line import Line, parse_line, tags_of
+from pms_iot.telemetry.batch import BAD, Batch
+from pms_iot.telemetry.line import Sample, head_of, parse_line, samples_of
+from pms_iot.telemetry.plain import Plain, is_plain, read_plain
 
-_PLAIN_HEAD = re.compile(r"[^,= \\]+(?:,[^,= \\]+=[^,= \\]+)*")
-_NOT_SEPARATORS = bytes(set(range(256)) - set(b"=,"))
-_NUMBER_LETTERS = b"0123456789+-.eE,"
-_QUALITY_TEXTS = {b"192i": GOOD, b"64i": UNCERTAIN, b"0i": BAD}
-_MOST_SKELETONS = 200_000  # forms of line remembered, a few per asset; beyond it we start anew
+_PLAIN_HEAD = re.compile(r"[^#,= \\][^,= \\]*(?:,[^,= \\]+=[^,= \\]+)*")
+_HAS_Q = re.compile(rb"[ ,]q=")
+_MOST_UNKNOWN = 200_000  # fields remembered; beyond it we start anew
+_MOST_NAMES = 16 << 20  # bytes of names remembered; a message of 1,000 samples has about 20 kB
 
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """A field of a line that no series stands for; `last_value` None = not a number."""
+    """The samples of a field that no series stands for, in the order in which they came."""
 
     asset: str
     field: str
-    count: int
-    last_value: float | None
+    at: NDArray[np.int64]
+    value: NDArray[np.float64]
+    quality: NDArray[np.uint8]
+
+    @property
+    def count(self) -> int:
+        return len(self.at)
+
+    @property
+    def last_value(self) -> float | None:
+        """None = not a number."""
+        last = float(self.value[-1])
+        return None if math.isnan(last) else last
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,191 +68,191 @@ class LineError(ValueError):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class _Skeleton:
-    """A plain line without its values: the series of its fields, `q` left out."""
+class Names(NamedTuple):
+    """How the register calls what a line is about: its asset, and its fields as `{field}` in a pattern."""
 
-    names: list[bytes]
-    separators: bytes
-    series: NDArray[np.int32]
-    has_quality: bool
+    asset: str
+    pattern: str = "{field}"
 
 
-class _PlainLine(NamedTuple):
-    row: int
-    skeleton: _Skeleton
-    at: int
-    quality: int
-
-
-class _Sample(NamedTuple):
-    """A field of a line; `value` None = the gateway says that it is bad."""
-
-    field: str
-    value: float | None
-    quality: int
+NamesOf = Callable[[str, dict[str, str]], Names]
+"""Of a measurement with these tags. Raises ValueError if it is nobody's, or not of this site."""
 
 
 class LineReader:
-    """Reads the lines of one site's messages and remembers their forms; for one thread.
+    """Reads the lines of messages from one place and remembers their forms; for one thread.
 
-    `series_of(asset, field)` answers None for what the register does not know.
+    `series_of(asset, field)` answers None for what the register does not know. `ours`: the fields `q`
+    and `bad` tell of quality, as gateways write them; in others' lines they are fields as any other.
     """
 
-    def __init__(self, site: str, series_of: Callable[[str, str], int | None]) -> None:
-        self._site = site
-        self._series_of = series_of
-        self._last: dict[bytes, _Skeleton] = {}  # by head: the form most recently met
-        self._all: dict[tuple[bytes, ...], _Skeleton] = {}  # by head and names
+    def __init__(
+        self, names_of: NamesOf, series_of: Callable[[str, str], int | None], *, ours: bool = True
+    ) -> None:
+        self.names_of, self._series_of, self.ours = names_of, series_of, ours
+        self._by_line: dict[bytes, NDArray[np.int32]] = {}  # names -> series of the values
+        self._by_text: dict[bytes, NDArray[np.int32]] = {}
+        self._remembered = 0  # bytes of names in the two
         self._unresolved: dict[tuple[str, str], int] = {}  # asset, field -> -1, -2, …
 
-    def read(self, lines: Sequence[bytes], start: int, oldest_ns: int, newest_ns: int) -> Columns:
-        """Reads `lines[start:]`; times outside [oldest, newest] are refused. Raises LineError."""
-        if len(self._all) > _MOST_SKELETONS or len(self._unresolved) > _MOST_SKELETONS:
-            self.__init__(self._site, self._series_of)
-        return _Reading(self, lines, oldest_ns, newest_ns).run(start)
+    def read(self, text: bytes, first_line: int, oldest_ns: int, newest_ns: int) -> Columns:
+        """Reads all lines; times outside [oldest, newest] are refused.
 
-    def skeleton(self, head: bytes, names: list[bytes]) -> _Skeleton | None:
-        """The form of a plain line; None if it is not one, so that the exact reading decides."""
-        last = self._last.get(head)
-        if last is not None and last.names == names:
-            return last
-        found = self._all.get((head, *names)) or self._made(head, names)
-        if found is not None:
-            self._last[head] = self._all[(head, *names)] = found
-        return found
+        `first_line` is the number of the first line, for LineError, which this raises.
+        """
+        if self._remembered > _MOST_NAMES or len(self._unresolved) > _MOST_UNKNOWN:
+            self.__init__(self.names_of, self._series_of, ours=self.ours)
+        reading = _Reading(self, first_line, oldest_ns, newest_ns)
+        if not reading.add_plain(text):
+            reading.add_mixed(text.split(b"\n"))
+        return reading.columns()
 
-    def _made(self, head: bytes, names: list[bytes]) -> _Skeleton | None:
-        text = head.decode()
-        if not _PLAIN_HEAD.fullmatch(text) or not all(names) or b"q" in names[:-1]:
+    def series_of_names(self, names: bytes) -> NDArray[np.int32] | None:
+        """The series of all values under `Plain.names`; None if a line's head is not plain."""
+        known = self._by_text.get(names)
+        if known is not None:
+            return known
+        lines = names.split(b"\n")[:-1]
+        parts = [self._series_of_line(line) for line in lines]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            return None
+        series = self._by_text[names] = np.concatenate(found)
+        self._remembered += len(names)
+        return series
+
+    def _series_of_line(self, names: bytes) -> NDArray[np.int32] | None:
+        known = self._by_line.get(names)
+        if known is None:
+            made = self._made(names.decode())
+            if made is None:
+                return None
+            known = self._by_line[names] = made
+            self._remembered += len(names)
+        return known
+
+    def _made(self, names: str) -> NDArray[np.int32] | None:
+        head, _, rest = names.partition(" ")
+        fields = rest.split("=")[:-1]
+        if not _PLAIN_HEAD.fullmatch(head) or not all(fields) or "q" in fields[:-1]:
             return None
         try:
-            asset = self.asset(tags_of(text))
+            called = self.names_of(*head_of(head))
         except ValueError:
             return None
-        has_quality = names[-1] == b"q"
-        fields = [name.decode() for name in (names[:-1] if has_quality else names)]
-        series = np.array([self.number(asset, field) for field in fields], np.int32)
-        return _Skeleton(names, b",".join([b"="] * len(names)), series, has_quality)
+        if fields[-1] == "q":
+            del fields[-1]
+        return np.array([self.number(called, field) for field in fields], np.int32)
 
-    def asset(self, tags: dict[str, str]) -> str:
-        """The asset that a line is about. Raises ValueError if it names none, or another site."""
-        if tags.get("site", self._site) != self._site:
-            raise ValueError(f"site={tags['site']!r} on the topic of {self._site!r}")
-        if "asset" not in tags:
-            raise ValueError("no tag asset")
-        return tags["asset"]
-
-    def number(self, asset: str, field: str) -> int:
+    def number(self, called: Names, field: str) -> int:
         """The series of a field, or a negative number that stands for this unknown field."""
+        asset, field = called.asset, called.pattern.replace("{field}", field)
         series = self._series_of(asset, field)
         if series is not None:
             return series
         return self._unresolved.setdefault((asset, field), -1 - len(self._unresolved))
 
-    def unresolved(
-        self, numbers: NDArray[np.int32], value: NDArray[np.float64]
-    ) -> list[Unresolved]:
-        """The unknown fields of a message, with how often each came and its last value."""
+    def unresolved(self, batch: Batch) -> tuple[Unresolved, ...]:
+        """Samples of unknown fields, sorted out by field."""
+        if not len(batch):
+            return ()
         names = list(self._unresolved)
-        counts = Counter(numbers.tolist())
-        last = dict(zip(numbers.tolist(), value.tolist(), strict=True))
-        return [
-            Unresolved(asset, field, count, None if math.isnan(last[number]) else last[number])
-            for number, count in counts.items()
-            for asset, field in [names[-1 - number]]
-        ]
+        order = np.argsort(-batch.series, kind="stable")
+        batch = batch.take(order)
+        edges = np.flatnonzero(np.diff(batch.series)) + 1
+        columns = (np.split(column, edges) for column in (batch.at, batch.value, batch.quality))
+        numbers = batch.series[np.concatenate(([0], edges))].tolist()
+        return tuple(
+            Unresolved(*names[-1 - number], *parts)
+            for number, *parts in zip(numbers, *columns, strict=True)
+        )
 
 
 class _Reading:
-    """One message on its way into columns: finished blocks, and a run of plain lines not yet parsed."""
+    """One message on its way into columns."""
 
-    def __init__(
-        self, reader: LineReader, lines: Sequence[bytes], oldest_ns: int, newest_ns: int
-    ) -> None:
+    def __init__(self, reader: LineReader, first_line: int, oldest_ns: int, newest_ns: int) -> None:
         self._reader = reader
-        self._lines = lines
+        self._first_line = first_line
         self._oldest_ns = oldest_ns
         self._newest_ns = newest_ns
-        self._run: list[_PlainLine] = []
-        self._numbers: list[bytes] = []
         self._blocks: list[Batch] = []
+        self._rows: list[
+            NDArray[np.intp]
+        ] = []  # of each sample of a block, the line that it is from
         self._refused: Counter[str] = Counter()
         self._seen = 0
 
-    def run(self, start: int) -> Columns:
-        for index in range(start, len(self._lines)):
-            line = self._lines[index]
-            if not self._add_plain(index, line) and line and not line.startswith(b"#"):
-                self._close_run()
-                self._add_exact(index)
-        self._close_run()
-        whole = Batch.concat(self._blocks)
+    def columns(self) -> Columns:
+        whole = Batch.concat(self._blocks) if len(self._blocks) != 1 else self._blocks[0]
+        if len(self._blocks) > 1:
+            whole = whole.take(np.argsort(np.concatenate(self._rows), kind="stable"))
         known = whole.series >= 0
         if known.all():
             return Columns(whole, (), self._refused, self._seen)
-        unknown = whole.take(~known)
-        unresolved = self._reader.unresolved(unknown.series, unknown.value)
-        return Columns(whole.take(known), tuple(unresolved), self._refused, self._seen)
+        unresolved = self._reader.unresolved(whole.take(~known))
+        return Columns(whole.take(known), unresolved, self._refused, self._seen)
 
-    def _add_plain(self, index: int, line: bytes) -> bool:
-        """Adds the line to the run; False if it is not plain."""
-        parts = line.split(b" ")
-        if len(parts) != 3 or b'"' in line or b"\\" in line:
+    def add_mixed(self, lines: Sequence[bytes]) -> None:
+        """Adds lines of which some are not plain."""
+        for test in (_may_be_plain, is_plain, _none):
+            plain = [row for row, line in enumerate(lines) if test(line)]
+            if self.add_plain(b"".join(lines[row] + b"\n" for row in plain), plain):
+                break
+        for row in sorted(set(range(len(lines))) - set(plain)):
+            if lines[row] and not lines[row].startswith(b"#"):
+                self._add_exact(row, lines[row])
+
+    def add_plain(self, text: bytes, rows: Sequence[int] | None = None) -> bool:
+        """Adds lines that are all plain, else nothing and answers False; `rows` are their numbers."""
+        if not text:
+            return True
+        if not self._reader.ours and _HAS_Q.search(text):
             return False
-        head, fields, at_text = parts
-        if len(at_text) != 19 or not at_text.isdigit():  # 19 digits: 2001 to 2286
+        plain = read_plain(text if text.endswith(b"\n") else text + b"\n")
+        series = None if plain is None else self._reader.series_of_names(plain.names)
+        if plain is None or series is None:
             return False
-        at = int(at_text)
-        if not self._oldest_ns <= at <= self._newest_ns:
-            return False
-        tokens = fields.replace(b"=", b",").split(b",")
-        skeleton = self._reader.skeleton(head, tokens[::2])
-        if skeleton is None or fields.translate(None, _NOT_SEPARATORS) != skeleton.separators:
-            return False
-        quality = _QUALITY_TEXTS.get(tokens[-1]) if skeleton.has_quality else GOOD
-        if quality is None:
-            return False
-        self._numbers += tokens[1:-1:2] if skeleton.has_quality else tokens[1::2]
-        self._run.append(_PlainLine(index, skeleton, at, quality))
+        self._seen += len(series)
+        if plain.at.min() < self._oldest_ns or plain.at.max() > self._newest_ns:
+            self._add_in_time(plain, series, rows)
+        else:
+            at, quality = (np.repeat(each, plain.counts) for each in (plain.at, plain.quality))
+            self._blocks.append(Batch.of(series, at, plain.value, quality))
+            if rows is not None:
+                self._rows.append(np.repeat(rows, plain.counts))
         return True
 
-    def _close_run(self) -> None:
-        """Parses the numbers of the run at once; if one is in no form of JSON, line by line."""
-        run, numbers = self._run, self._numbers
-        self._run, self._numbers = [], []
-        if not run:
-            return
-        try:
-            value = _floats(numbers)
-        except ValueError:
-            for line in run:
-                self._add_exact(line.row)
-            return
-        counts = [len(line.skeleton.series) for line in run]
-        series = np.concatenate([line.skeleton.series for line in run])
-        at = np.repeat(np.array([line.at for line in run], np.int64), counts)
-        quality = np.repeat(np.array([line.quality for line in run], np.uint8), counts)
-        self._blocks.append(Batch.of(series, at, value, quality))
-        self._seen += len(value)
+    def _add_in_time(
+        self, plain: Plain, series: NDArray[np.int32], rows: Sequence[int] | None
+    ) -> None:
+        early, late = plain.at < self._oldest_ns, plain.at > self._newest_ns
+        for reason, wrong in (("too_old", early), ("in_future", late)):
+            self._refused += Counter({reason: int(plain.counts[wrong].sum())})  # leaves out zeros
+        at, quality = (np.repeat(each, plain.counts) for each in (plain.at, plain.quality))
+        keep = np.repeat(~(early | late), plain.counts)
+        self._blocks.append(Batch.of(series, at, plain.value, quality).take(keep))
+        if rows is not None:
+            self._rows.append(np.repeat(rows, plain.counts)[keep])
 
-    def _add_exact(self, index: int) -> None:
+    def _add_exact(self, row: int, text: bytes) -> None:
         try:
-            line = parse_line(self._lines[index].removesuffix(b"\r").decode())
-            asset = self._reader.asset(line.tags)
-            samples, texts = _samples(line)
+            line = parse_line(text.removesuffix(b"\r").decode())
+            called = self._reader.names_of(line.measurement, line.tags)
+            samples, texts = samples_of(line, ours=self._reader.ours)
         except ValueError as error:
-            raise LineError(index + 1, str(error)) from error
+            raise LineError(self._first_line + row, str(error)) from error
         self._seen += len(samples) + texts
         if reason := self._wrong_time(line.at):
             self._refused[reason] += len(samples) + texts
             return
-        self._refused += Counter(text=texts)  # += leaves out zeros
-        self._refused += Counter(not_a_number=sum(_is_not_a_number(s.value) for s in samples))
-        self._blocks.append(self._block(asset, line.at, samples))
+        self._refused += Counter(text=texts)
+        self._refused += Counter(not_a_number=sum(s.is_not_a_number for s in samples))
+        self._blocks.append(self._block(called, line.at, samples))
+        self._rows.append(np.full(len(samples), row))
 
-    def _block(self, asset: str, at: int, samples: list[_Sample]) -> Batch:
-        series = [self._reader.number(asset, sample.field) for sample in samples]
+    def _block(self, called: Names, at: int, samples: list[Sample]) -> Batch:
+        series = [self._reader.number(called, sample.field) for sample in samples]
         value = np.array([sample.value for sample in samples], np.float64)  # None becomes NaN
         finite = np.isfinite(value)
         quality = np.where(finite, [sample.quality for sample in samples], BAD)
@@ -255,41 +264,9 @@ class _Reading:
         return "in_future" if at > self._newest_ns else None
 
 
-def _floats(numbers: list[bytes]) -> NDArray[np.float64]:
-    """Raises ValueError for anything but plain JSON numbers."""
-    text = b",".join(numbers)
-    # `null`, `true` and brackets are JSON too; "-0" would lose its sign as an integer.
-    if text.translate(None, _NUMBER_LETTERS) or b"-0," in text or text.endswith(b"-0"):
-        raise ValueError("not all plain numbers")
-    value = np.array(orjson.loads(b"[" + text + b"]"), np.float64)
-    if len(value) != len(numbers):
-        raise ValueError("an empty value")
-    return value
+def _may_be_plain(line: bytes) -> bool:
+    return bool(line) and not line.startswith(b"#") and b'"' not in line and b"\\" not in line
 
 
-def _is_not_a_number(value: float | None) -> bool:
-    return value is not None and not math.isfinite(value)
-
-
-def _samples(line: Line) -> tuple[list[_Sample], int]:
-    """The samples of a line, and how many of its fields hold text."""
-    quality = _quality(dict(line.fields).get("q", float(GOOD)))
-    samples: list[_Sample] = []
-    texts = 0
-    for name, value in line.fields:
-        if name == "q":
-            continue
-        if not isinstance(value, str):
-            samples.append(_Sample(name, value, quality))
-        elif name == "bad":
-            samples += [_Sample(bad, None, BAD) for bad in value.split(",") if value]
-        else:
-            texts += 1
-    return samples, texts
-
-
-def _quality(value: float | str) -> int:
-    """OPC: the top two bits of a byte are the quality, the rest its reason."""
-    if isinstance(value, str) or not (0 <= value <= 255 and value == int(value)):
-        raise ValueError(f"quality q={value!r}")
-    return {0xC0: GOOD, 0x40: UNCERTAIN}.get(int(value) & 0xC0, BAD)
+def _none(_line: bytes) -> bool:
+    return False

@@ -11,7 +11,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,11 +42,12 @@ class Received:
     payload: bytes
     retained: bool
     ack: Callable[[], None]
+    at_ns: int | None = None  # when it came, by the engine's clock
     came_s: float = field(default_factory=time.monotonic, compare=False)
 
 
 class Consumer:
-    """Subscribes to all gateways. One engine per client id: a second one would push out the first.
+    """Subscribes to all gateways, and to `topics` of third parties. One engine per client id: a second one would push out the first.
 
     Counts `mqtt_messages`, `mqtt_connects`, `mqtt_disconnects`, `mqtt_refused`, `mqtt_bad_topics`.
     """
@@ -57,10 +58,12 @@ class Consumer:
         clock: Clock,
         counters: Counters | None = None,
         *,
+        topics: Sequence[str] = (),
         queue_size: int = 200,
         retry_s: tuple[int, int] = (1, 30),
     ) -> None:
         self._settings = settings
+        self._filters = [f"pms/v1/+/+/{lane}" for lane in LANES] + list(dict.fromkeys(topics))
         self._clock = clock
         self._counters = counters or Counters()
         self._messages: queue.Queue[Received] = queue.Queue(queue_size)
@@ -160,7 +163,7 @@ class Consumer:
             return
         self._connection += 1
         self._counters.add("mqtt_connects")
-        client.subscribe([(f"pms/v1/+/+/{lane}", 1) for lane in LANES])
+        client.subscribe([(one, 1) for one in self._filters])
 
     def _on_subscribe(
         self,
@@ -201,7 +204,8 @@ class Consumer:
             return
         self._counters.add("mqtt_messages")
         ack = partial(self._ack, self._connection, message.mid, message.qos)
-        self._hand_over(Received(topic, bytes(message.payload), message.retain, ack))
+        at_ns = self._clock.now_ns()
+        self._hand_over(Received(topic, bytes(message.payload), message.retain, ack, at_ns))
 
     def _hand_over(self, received: Received) -> None:
         while not self._closing.is_set():

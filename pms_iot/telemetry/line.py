@@ -5,8 +5,11 @@ a backslash before comma, equals sign or space; strings in double quotes with `\
 Stricter than InfluxDB: the time (ns) is required and a string holds no line break.
 """
 
+import math
 import re
 from typing import NamedTuple
+
+from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN
 
 # Possessive (++): once read as an escape, a backslash is never tried again as a letter.
 _KEY = r"(?:\\[,= ]|[^,= ])++"
@@ -32,9 +35,22 @@ _BOOLEANS = dict.fromkeys(("t", "T", "true", "True", "TRUE"), 1.0) | dict.fromke
 class Line(NamedTuple):
     """A field is a number (NaN and infinities included) or a text; `at` is Unix ns."""
 
+    measurement: str
     tags: dict[str, str]
     fields: list[tuple[str, float | str]]
     at: int
+
+
+class Sample(NamedTuple):
+    """A field of a line; `value` None = the gateway says that it is bad."""
+
+    field: str
+    value: float | None
+    quality: int
+
+    @property
+    def is_not_a_number(self) -> bool:
+        return self.value is not None and not math.isfinite(self.value)
 
 
 def parse_line(text: str) -> Line:
@@ -46,14 +62,42 @@ def parse_line(text: str) -> Line:
     if not -(2**63) <= at < 2**63:
         raise ValueError(f"time out of range: {at}")
     fields = [(_unescape(key), _value(value)) for key, value in _FIELDS.findall(match["fields"])]
-    return Line(tags_of(match["head"]), fields, at)
+    return Line(*head_of(match["head"]), fields, at)
 
 
-def tags_of(head: str) -> dict[str, str]:
-    """The tags of a line's first part, `measurement,tag=value,…`."""
-    start = re.match(r"(?:\\[,= ]|[^, ])++", head)
-    found = _TAGS.findall(head, start.end() if start else 0)
-    return {_unescape(key): _unescape(value) for key, value in found}
+def head_of(head: str) -> tuple[str, dict[str, str]]:
+    """Measurement and tags of a line's first part, `measurement,tag=value,…`."""
+    measurement = re.match(r"(?:\\[,= ]|[^, ])*+", head)
+    assert measurement is not None
+    found = _TAGS.findall(head, measurement.end())
+    return _unescape(measurement[0]), {_unescape(key): _unescape(value) for key, value in found}
+
+
+def samples_of(line: Line, *, ours: bool) -> tuple[list[Sample], int]:
+    """The samples of a line, and how many of its fields hold text. `ours`: `q` and `bad` tell of quality.
+
+    Raises ValueError for a quality that is none.
+    """
+    quality = _quality(dict(line.fields).get("q", float(GOOD))) if ours else GOOD
+    samples: list[Sample] = []
+    texts = 0
+    for name, value in line.fields:
+        if ours and name == "q":
+            continue
+        if not isinstance(value, str):
+            samples.append(Sample(name, value, quality))
+        elif ours and name == "bad":
+            samples += [Sample(bad, None, BAD) for bad in value.split(",") if value]
+        else:
+            texts += 1
+    return samples, texts
+
+
+def _quality(value: float | str) -> int:
+    """OPC: the top two bits of a byte are the quality, the rest its reason."""
+    if isinstance(value, str) or not (0 <= value <= 255 and value == int(value)):
+        raise ValueError(f"quality q={value!r}")
+    return {0xC0: GOOD, 0x40: UNCERTAIN}.get(int(value) & 0xC0, BAD)
 
 
 def _unescape(key: str) -> str:

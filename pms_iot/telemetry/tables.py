@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlmodel import Field
 
 from pms_iot.kernel.db import Table, UtcDateTime
@@ -64,6 +64,7 @@ class UnknownPoint(Table, table=True):
     field: str
     count: int = Field(default=0, sa_type=BigInteger)
     last_value: float | None = None
+    evicted: int = Field(default=0, sa_type=BigInteger)  # samples parked once and given up
     first_seen_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -105,3 +106,17 @@ class CounterReplacement(Table, table=True):
     note: str = ""
     noted_by: str
     noted_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ParkedSamples(Table, table=True):
+    """Samples of an unknown field that wait for its adoption; see `telemetry.parked`."""
+
+    __table_args__ = (Index("parked_samples_field", "site", "asset", "field"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    site: str
+    asset: str
+    field: str
+    samples: int = 0
+    size: int = Field(index=True)  # bytes, for the cap
+    records: bytes = b""

@@ -8,10 +8,9 @@ from functools import partial
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary, proxy
 
-from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.kernel.errors import BadPayloadError
 from pms_iot.telemetry.batch import Batch
-from pms_iot.telemetry.columns import LineError, LineReader, Unresolved
+from pms_iot.telemetry.columns import LineError, LineReader, Names, Unresolved
 from pms_iot.telemetry.encoding import ENCODINGS, expand
 from pms_iot.telemetry.gaps import GapRecord, read_gaps
 
@@ -25,11 +24,10 @@ _COUNT = re.compile(r"[0-9]{1,18}")
 class Catalog(Protocol):
     """What decoding needs of the register; `assets.catalog.SeriesCatalog` has it."""
 
-    generation: int
+    @property
+    def generation(self) -> int: ...
 
-    def lookup(self, asset: str, point: str) -> int | None: ...
-
-    def info(self, series: int) -> SeriesInfo: ...
+    def series_at(self, site: str, asset: str, point: str) -> int | None: ...
 
 
 class Header(NamedTuple):
@@ -79,16 +77,17 @@ def decode(topic: str, payload: bytes, catalog: Catalog, now_ns: int) -> WireMes
     match = _TOPIC.fullmatch(topic)
     if match is None:
         raise BadPayloadError("topic", topic)
-    header, encoding = _header(payload.split(b"\n", 1)[0], match["gateway"])
+    first_line, _, body = payload.partition(b"\n")
+    header, encoding = _header(first_line, match["gateway"])
     if encoding is not None:
-        head, _, body = payload.partition(b"\n")
-        payload = head + b"\n" + expand(body, encoding)
-    _check_text(payload)
-    lines = payload.split(b"\n")
-    gaps, malformed = read_gaps(lines, 1) if header else ((), 0)
+        body = expand(body, encoding)
+    elif header is None:
+        body = payload
+    _check_text(body, 2 if header else 1)
+    gaps, malformed = _gaps(body) if header else ((), 0)
     reader = _reader(catalog, match["site"])
     try:
-        columns = reader.read(lines, 1 if header else 0, OLDEST_NS, now_ns + AHEAD_NS)
+        columns = reader.read(body, 2 if header else 1, OLDEST_NS, now_ns + AHEAD_NS)
     except LineError as error:
         raise BadPayloadError("malformed_line", str(error)) from error
     _check_count(header, columns.seen)
@@ -162,12 +161,16 @@ def hollow(topic: str, payload: bytes) -> WireMessage | None:
     return WireMessage(*where, header, Batch.empty(), (), {})
 
 
-def _check_text(payload: bytes) -> None:
+def _check_text(text: bytes, first_line: int = 1) -> None:
     try:
-        payload.decode()
+        text.decode()
     except UnicodeDecodeError as error:
-        line = payload.count(b"\n", 0, error.start) + 1
+        line = text.count(b"\n", 0, error.start) + first_line
         raise BadPayloadError("not_utf8", f"line {line}: byte {error.start}") from error
+
+
+def _gaps(body: bytes) -> tuple[tuple[GapRecord, ...], int]:
+    return read_gaps(body.split(b"\n"), 0) if body.startswith(b"#gap ") else ((), 0)
 
 
 def _check_count(header: Header | None, seen: int) -> None:
@@ -214,11 +217,20 @@ def _reader(catalog: Catalog, site: str) -> LineReader:
         _readers[catalog] = catalog.generation, by_site
     if site not in by_site:
         seen_from_here = proxy(catalog)  # a plain reference would keep every catalog for ever
-        by_site[site] = LineReader(site, partial(_series_at, seen_from_here, site))
+        by_site[site] = LineReader(
+            partial(names_at, site), partial(_series_at, seen_from_here, site)
+        )
     return by_site[site]
 
 
+def names_at(site: str, _measurement: str, tags: Mapping[str, str]) -> Names:
+    """The tags `site`, if there is one, and `asset` name it. Raises ValueError for another site or no asset."""
+    if tags.get("site", site) != site:
+        raise ValueError(f"site={tags['site']!r} on the topic of {site!r}")
+    if "asset" not in tags:
+        raise ValueError("no tag asset")
+    return Names(tags["asset"])
+
+
 def _series_at(catalog: Catalog, site: str, asset: str, point: str) -> int | None:
-    """A gateway speaks for its own site only: another site's asset is unknown here."""
-    series = catalog.lookup(asset, point)
-    return series if series is not None and catalog.info(series).site == site else None
+    return catalog.series_at(site, asset, point)

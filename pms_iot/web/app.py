@@ -15,6 +15,7 @@ from pms_iot.web.problems import ProblemError, refuse
 from pms_iot.web.render import page
 from pms_iot.web.routes import (
     admin,
+    adopt,
     alerts,
     api,
     asset,
@@ -41,6 +42,7 @@ _PAGES = (
     maintenance,
     ledger,
     admin,
+    adopt,
     api,
     series,
     counters,

@@ -15,8 +15,9 @@ from pms_edge.mqtt_in.messages import MalformedError, Message, parse_json
 from pms_edge.mqtt_in.paths import parse_path, pick
 from pms_edge.mqtt_in.template import RefusedTemplateError, parse_template
 
-from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.kernel.errors import BadPayloadError
+from pms_iot.telemetry.foreign import Foreign
+from pms_iot.telemetry.sources import PointMap, Source, TimeMap, Topic
 from pms_iot.telemetry.wire import decode
 
 KINDS = ("coil", "discrete", "holding", "input")
@@ -28,29 +29,27 @@ class Register:
 
     generation = 1
 
-    def lookup(self, asset: str, point: str) -> int | None:
-        return len(asset) + len(point) if point else None
-
-    def info(self, series: int) -> SeriesInfo:
-        return SeriesInfo(
-            series,
-            1,
-            "a",
-            "riverside",
-            "elevator",
-            "p",
-            "float",
-            "",
-            "",
-            "",
-            None,
-            None,
-            None,
-            False,
-        )
+    def series_at(self, site: str, asset: str, point: str) -> int | None:
+        return len(asset) + len(point) if point and site else None
 
 
 REGISTER = Register()
+FOREIGN = Foreign(
+    [
+        Source(Topic("line/{asset}"), "riverside", "line", "{tag:host}", "{measurement}.{field}"),
+        Source(Topic("json/{asset}"), "riverside", "json", "{asset}"),
+        Source(
+            Topic("mapped/{asset}"),
+            "riverside",
+            "json",
+            "{asset}",
+            points=(PointMap("p", ("a", "b", 0)), PointMap("e", ("e",), "enum", values={"1": 1.0})),
+            time=TimeMap(("t",), "iso"),
+        ),
+        Source(Topic("plain/{asset}"), "riverside", "plain", "{asset}", points=(PointMap("p"),)),
+    ],
+    REGISTER,
+)
 
 
 def modbus(data: bytes) -> None:
@@ -131,10 +130,20 @@ def wire(data: bytes) -> None:
         )
 
 
+def third_party(data: bytes) -> None:
+    """What is no message is refused whole; what is one has no infinite value."""
+    for topic in ("line/a", "json/a", "mapped/a", "plain/a"):
+        with contextlib.suppress(BadPayloadError):
+            for message in FOREIGN.decode(topic, data, NOW_NS):
+                batch = message.batch
+                assert np.isfinite(batch.value[batch.quality > 0]).all()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "modbus": modbus,
     "gb26875": gb26875,
     "json_mapping": json_mapping,
     "meokon": meokon_frame,
     "wire": wire,
+    "third_party": third_party,
 }

@@ -24,6 +24,8 @@ from pms_iot.rulepacks import RulePack, load_packs
 from pms_iot.telemetry.consumer import Received
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
+from pms_iot.telemetry.foreign import Foreign
+from pms_iot.telemetry.sources import Source
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.web.live import LiveFeed
 
@@ -100,6 +102,7 @@ class Rig:
         self.core = open_engine(f"sqlite:///{directory / 'core.db'}")
         self.samples = self.open_samples()
         self.seq = 0
+        self.sources: Sequence[Source] = ()  # of third parties
 
     def open_samples(self) -> EmbeddedStore:
         return EmbeddedStore(self.directory / "samples.db", synchronous="NORMAL")
@@ -141,6 +144,7 @@ class Rig:
             acks=self.acks,
             live=LiveFeed(),
             verify_after_s=300,
+            foreign=Foreign(self.sources, catalog),
         )
 
     def received(self, body: bytes, lane: str = "data", gateway: str = "gw-01") -> Received:

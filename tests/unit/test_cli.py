@@ -155,3 +155,16 @@ def test_health_ends_as_the_engine_answers(
     asked = terminal.run("health", PMS_WEB__PORT=str(answering(status)))
     assert asked.exit_code == code
     assert "as asked" in asked.stdout
+
+
+def test_check_ingest_names_every_mistake_and_praises_a_good_file(terminal: Terminal) -> None:
+    file = terminal.directory / "ingest.yaml"
+    file.write_text("sources:\n  - {topic: 'a/b', site: s}\n  - {topic: '#', site: s, asset: x}\n")
+    bad = terminal.run("check-ingest", str(file))
+    assert bad.exit_code == 1
+    assert [line[:27] for line in bad.stdout.splitlines()] == [
+        "ingest.yaml:2: sources.0.as",
+        "ingest.yaml:3: sources.1.to",
+    ]
+    file.write_text("sources:\n  - {topic: 'a/{asset}', site: s}\n")
+    assert terminal.run("check-ingest", str(file)).exit_code == 0

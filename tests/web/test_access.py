@@ -23,7 +23,7 @@ VALUES = {"order_id": "1", "alert_id": "3", "code": "EL-01", "asset": "EL-01", "
           "document_id": "1", "photo_id": "1", "occurrence_id": "1", "replacement_id": "1", "digest": "x", "name": "x"}  # fmt: skip
 MANAGING = {"/wo/{order_id}/assign", "/wo/{order_id}/close", "/wo/{order_id}/reopen",
             "/wo/{order_id}/cancel",
-            "/api/v1/series/{asset}/{point}/counter/replacements/{replacement_id}", "/pm/{occurrence_id}/skip", "/admin"}  # fmt: skip
+            "/api/v1/series/{asset}/{point}/counter/replacements/{replacement_id}", "/pm/{occurrence_id}/skip", "/admin", "/admin/adopt"}  # fmt: skip
 
 
 def _routes(plant: Plant) -> list[tuple[str, str]]:

@@ -16,10 +16,11 @@ import numpy as np
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.columns import LineError, LineReader
-from pms_iot.telemetry.line import Line, parse_line, tags_of
+from pms_iot.telemetry.line import Line, head_of, parse_line
 from pms_iot.telemetry.transfer.errors import TransferError
 from pms_iot.telemetry.transfer.naming import Ranks, Rows
 from pms_iot.telemetry.transfer.reading import Malformed, Name, Piece, Resolver
+from pms_iot.telemetry.wire import names_at
 
 _KEY_ESCAPES = str.maketrans({",": "\\,", "=": "\\=", " ": "\\ "})
 _IN_LIST = re.compile(r"(?:\\.|[^,\\])+")
@@ -125,7 +126,7 @@ class LineDecoder:
         if site is None:
             if len(self._sites) > 100_000:
                 self._sites.clear()
-            site = self._sites[head] = tags_of(head.decode(errors="replace")).get("site", "")
+            site = self._sites[head] = head_of(head.decode(errors="replace"))[1].get("site", "")
         return site
 
     def _read(self, site: str, numbers: Sequence[int], lines: Sequence[bytes]) -> Iterator[Batch]:
@@ -147,7 +148,7 @@ class LineDecoder:
     def _columns(
         self, reader: LineReader, site: str, lines: Sequence[bytes], start: int, number: int
     ) -> Batch:
-        columns = reader.read(lines, start, *_EVER)
+        columns = reader.read(b"\n".join(lines[start:]), start + 1, *_EVER)
         for field in columns.unresolved:
             self._unknown[site, field.asset, field.field] += field.count
         if texts := columns.refused["text"]:
@@ -158,7 +159,9 @@ class LineDecoder:
 
     def _reader(self, site: str) -> LineReader:
         if site not in self._readers:
-            self._readers[site] = LineReader(site, partial(_series_at, self._resolver.series, site))
+            self._readers[site] = LineReader(
+                partial(names_at, site), partial(_series_at, self._resolver.series, site)
+            )
         return self._readers[site]
 
     def _missing(self, line: Line) -> Batch:

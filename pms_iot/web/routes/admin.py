@@ -7,13 +7,14 @@ from fastapi import APIRouter, Response
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from pms_iot.assets.tables import Asset, Gateway, Site
+from pms_iot import adoption
+from pms_iot.assets.tables import Adoption, Asset, Gateway, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.users import Account
 from pms_iot.notify.tables import OutboxMessage
 from pms_iot.operations.vitals import Vitals
-from pms_iot.telemetry import gaps, quarantine
+from pms_iot.telemetry import gaps, parked, quarantine
 from pms_iot.telemetry.tables import UnknownPoint, Watermark
 from pms_iot.web.render import page
 from pms_iot.web.routes.health import what_is_not_ready
@@ -26,10 +27,17 @@ LISTED = 50
 
 @router.get("/admin")
 def admin(visit: Managing) -> Response:
+    return admin_page(visit)
+
+
+def admin_page(visit: Visit, *, status: int = 200, problem: str | None = None) -> Response:
+    """`problem`: why what the reader wanted was refused."""
     with transaction(visit.deps.engine) as session:
         gateways = _gateways(session)
         context: dict[str, Any] = {
             "unknown": quarantine.unknown_points(session, LISTED),
+            "parked": parked.parked_counts(session),
+            "adoptions": _adoptions(session),
             "quarantined": quarantine.quarantined(session, LISTED),
             "outbox": _undelivered(session),
             "streams": _streams(session),
@@ -47,6 +55,10 @@ def admin(visit: Managing) -> Response:
     return page(
         visit,
         "admin.html",
+        status_code=status,
+        problem=problem,
+        is_asset=visit.deps.catalog.has_asset,
+        kinds={kind: visit.deps.packs[kind].label for kind in adoption.kinds(visit.deps.packs)},
         gateways=gateways,
         vitals=vitals,
         lags=_lags(visit, vitals),
@@ -74,6 +86,12 @@ def _gateways(session: Session) -> Sequence[tuple[Gateway, Asset, Site]]:
         .order_by(Site.code, Gateway.code)
     )
     return session.exec(query).all()
+
+
+def _adoptions(session: Session) -> Sequence[tuple[Adoption, Asset]]:
+    """The newest first."""
+    query = select(Adoption, Asset).join(Asset, col(Adoption.asset_id) == col(Asset.id))
+    return session.exec(query.order_by(col(Adoption.id).desc()).limit(LISTED)).all()
 
 
 def _streams(session: Session) -> Sequence[Watermark]:

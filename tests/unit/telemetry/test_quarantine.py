@@ -1,7 +1,9 @@
 """Bad messages and unknown points are kept, bounded and counted; on both databases."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import SQLModel
@@ -67,14 +69,17 @@ def test_only_the_newest_are_kept_but_all_are_counted(engine: Engine) -> None:
         assert quarantined_ever(session) == total
 
 
+def unresolved(field: str, *values: float) -> Unresolved:
+    n = len(values)
+    return Unresolved("A", field, np.arange(n), np.array(values), np.full(n, 192, np.uint8))
+
+
 def test_unknown_points_are_added_up(engine: Engine) -> None:
     later = AT + timedelta(hours=1)
     with transaction(engine) as session:
-        record_unknown(
-            session, "s", [Unresolved("A", "x", 2, 1.5), Unresolved("A", "y", 1, None)], AT
-        )
+        record_unknown(session, "s", [unresolved("x", 7.0, 1.5), unresolved("y", math.nan)], AT)
     with transaction(engine) as session:
-        record_unknown(session, "s", [Unresolved("A", "x", 3, 2.5)], later)
+        record_unknown(session, "s", [unresolved("x", 1.0, 2.0, 2.5)], later)
         record_unknown(session, "s", [], later)
     with transaction(engine) as session:
         x, y = unknown_points(session)
