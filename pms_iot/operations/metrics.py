@@ -38,6 +38,8 @@ SEVERITIES = ("P1", "P2", "P3", "P4")
 STORE_STATS = {
     "spool_rows": "Batches that wait in the engine for the sample store.",
     "spool_bytes": "Bytes that wait in the engine for the sample store.",
+    "spool_samples": "Samples that wait in the engine for the sample store.",
+    "influxdb_away": "Whether InfluxDB is away; its samples wait in the spool.",
     "spool_oldest_age_seconds": "Age of the oldest batch that waits for the sample store.",
 }
 
