@@ -9,13 +9,14 @@ database refuses a second live alert or order. How the state survives a restart 
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import compress, groupby
+from itertools import compress, groupby, zip_longest
 from operator import not_
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 from sqlalchemy import Engine
@@ -32,7 +33,7 @@ from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset
 from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel.clock import Clock, from_ns
-from pms_iot.kernel.db import transaction
+from pms_iot.kernel.db import reading, transaction
 from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
@@ -53,7 +54,9 @@ from pms_iot.workorders import service as workorders
 log = structlog.get_logger()
 
 OURS = "pms/"  # what gateways' topics begin with; all others are third parties'
-AT_ONCE = 32  # messages; half of a gateway's window, so that it goes on sending meanwhile
+SAMPLES = ("/data", "/event")  # what topics with samples end with
+AT_ONCE = 128  # messages
+OF_A_STREAM = 32  # of them; half of a gateway's window, so that it goes on sending meanwhile
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
 
 
@@ -110,12 +113,9 @@ class Pipeline:
         if not received.topic.startswith(OURS):
             self._foreign([received])
             return
-        lane = received.topic.rsplit("/", 1)[-1]
         try:
-            if lane in ("data", "event"):
-                self._samples(
-                    decode(received.topic, received.payload, self.catalog, self.clock.now_ns())
-                )
+            if received.topic.endswith(SAMPLES):
+                self._samples([self._decoded(received)])
             else:
                 self._report(gateways.decode_report(received.topic, received.payload))
         except BadPayloadError as problem:
@@ -125,37 +125,52 @@ class Pipeline:
     def process_all(self, received: Sequence[Received]) -> None:
         """Messages in the order in which they came, as `process` does each.
 
-        What a gateway sends after an outage is taken in many batches at a time: the work for each
-        message costs more than that for its samples.
+        Those with samples are taken in together, of however many gateways: the work for each time is
+        more than that for its samples.
         """
-        for topic, run in groupby(received, key=_stream):
+        for kind, run in groupby(received, key=_kind):
             messages = list(run)
-            if not topic:
+            if kind == "foreign":
                 self._foreign(messages)
-            elif len(messages) == 1 or not topic.endswith(("/data", "/event")):
+            elif kind == "samples" and len(messages) > 1:
+                self._streams(messages)
+            else:
                 for one in messages:
                     self.process(one)
-            else:
-                self._backlog(messages)
 
-    def _backlog(self, received: Sequence[Received]) -> None:
-        now_ns = self.clock.now_ns()
+    def _streams(self, received: Sequence[Received]) -> None:
+        streams: dict[str, list[WireMessage]] = {}
         try:
-            messages = [decode(one.topic, one.payload, self.catalog, now_ns) for one in received]
+            for one in received:
+                streams.setdefault(one.topic, []).append(self._decoded(one))
         except BadPayloadError:  # the one at fault is set aside
             for one in received:
                 self.process(one)
             return
-        first = messages[0]
-        with transaction(self.engine) as session:
-            headers = [message.header for message in messages]
-            fresh = watermarks.fresh(session, first.site, first.lane, headers)
-        for message in join(compress(messages, fresh)):
-            self._samples(message)
-        for message in compress(messages, map(not_, fresh)):
-            self._samples(message)
+        fresh, repeated = self._sorted_out(streams.values())
+        for together in zip_longest(*map(join, fresh)):  # of each stream what continues itself
+            self._samples([message for message in together if message is not None])
+        for message in repeated:
+            self._samples([message])
         for one in received:
             one.ack()
+
+    def _sorted_out(
+        self, streams: Iterable[Sequence[WireMessage]]
+    ) -> tuple[list[list[WireMessage]], list[WireMessage]]:
+        """Each stream without what came before, and the messages that did."""
+        fresh: list[list[WireMessage]] = []
+        repeated: list[WireMessage] = []
+        with reading(self.engine) as session:
+            for messages in streams:
+                first, headers = messages[0], [message.header for message in messages]
+                is_fresh = watermarks.fresh(session, first.site, first.lane, headers)
+                fresh.append(list(compress(messages, is_fresh)))
+                repeated += compress(messages, map(not_, is_fresh))
+        return fresh, repeated
+
+    def _decoded(self, received: Received) -> WireMessage:
+        return decode(received.topic, received.payload, self.catalog, self.clock.now_ns())
 
     def _foreign(self, received: Sequence[Received]) -> None:
         """Third parties' messages: all of a site are taken in together."""
@@ -168,7 +183,7 @@ class Pipeline:
             except BadPayloadError as problem:
                 bad.append((one, problem))
         for messages in by_site.values():
-            self._take_in(merge(messages))
+            self._take_in([merge(messages)])
         for one, problem in bad:
             self.set_aside(one, problem)
         for one in received:
@@ -182,63 +197,75 @@ class Pipeline:
         self.counters.add("foreign_unmapped", int(not found))  # by a subscription of the past
         return found
 
-    def _samples(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
-        if message.header is None:  # third-party data: at least once, nothing to acknowledge
-            self._take_in(message)
-            return
-        with transaction(self.engine) as session:
-            verdict = watermarks.judge(session, message.site, message.lane, message.header)
-        if verdict == "accept":
-            self._take_in(message, spoilt)
-            self._acknowledge(message, message.header, message.header.seq)
-        elif verdict == "duplicate":
-            self._acknowledge_again(message, message.header)
-        else:  # one before it is missing; the gateway starts over by itself
-            self.counters.add("batches_ahead", message.header.batches)
+    def _samples(self, messages: Sequence[WireMessage], spoilt: "Spoilt | None" = None) -> None:
+        """Messages of different streams."""
+        accepted: list[WireMessage] = []
+        repeated: list[tuple[WireMessage, Header]] = []
+        with reading(self.engine) as session:
+            for message in messages:
+                header = message.header
+                if header is None:  # without a stream: at least once, nothing to acknowledge
+                    accepted.append(message)
+                    continue
+                verdict = watermarks.judge(session, message.site, message.lane, header)
+                if verdict == "accept":
+                    accepted.append(message)
+                elif verdict == "duplicate":
+                    repeated.append((message, header))
+                else:  # one before it is missing; the gateway starts over by itself
+                    self.counters.add("batches_ahead", header.batches)
+        if accepted:
+            self._take_in(accepted, spoilt)
+        for message in accepted:
+            if message.header is not None:
+                self._acknowledge(message, message.header, message.header.seq)
+        for message, header in repeated:
+            self._acknowledge_again(message, header)
 
-    def _take_in(self, message: WireMessage, spoilt: "Spoilt | None" = None) -> None:
+    def _take_in(self, messages: Sequence[WireMessage], spoilt: "Spoilt | None" = None) -> None:
         """Samples first, then what follows from them, in one transaction."""
         if self.disk_is_full():  # what is left is for alerts, orders and an orderly end
             raise StoreUnavailableError("the reserve of the disk is reached, no samples are taken")
+        batch = Batch.concat(message.batch for message in messages)
         with self.lock:
-            self._write(message.batch)
-            if message.lane == "data":  # where every event stands too, among its neighbours
-                self.conclude(message.batch, message.gateway if message.header else None)
+            self._write(batch)
+            # The data lane has every event too, among its neighbours.
+            self.conclude([_heard(message) for message in messages if message.lane == "data"])
             with transaction(self.engine) as session:
                 now = self.clock.now()
-                late = self._account(session, message, now, spoilt=spoilt is not None)
-                quarantine.record_unknown(session, message.site, message.unknown, now)
-                evicted = self._park(session, message)
+                self.books.begin()
+                for message in messages:
+                    self._account(session, message, now, spoilt=spoilt is not None)
                 if spoilt is not None:
                     _keep(session, spoilt, now)
                 self.follow(session, now)
             self.books.committed()
             self.committed()
-        if message.lane == "data":
-            self.meters.committed(message.site, message.gateway, message.batch)
-        self.counters.add("samples", len(message.batch))
-        self.counters.add("samples_late", late)
+        for message in messages:
+            if message.lane == "data":
+                self.meters.committed(message.site, message.gateway, message.batch)
+            self.counters.add_all(message.refused, prefix="refused_")
+        self.counters.add("samples", len(batch))
         self.counters.add("messages_quarantined", int(spoilt is not None))
-        self.counters.add_all(message.refused, prefix="refused_")
-        self.counters.add("samples_parked_evicted", evicted)
-        self.live.publish(message.batch)
+        self.live.publish(batch)
+
+    def _account(
+        self, session: Session, message: WireMessage, now: datetime, *, spoilt: bool
+    ) -> None:
+        """Watermark, ledger, and what the register does not know."""
+        header = message.header
+        skipped = self._advance(session, message, header, now) if header is not None else 0
+        late = self.books.accept(session, message, now, skipped=skipped, spoilt=spoilt)
+        self.counters.add("samples_late", late)
+        if message.unknown:
+            quarantine.record_unknown(session, message.site, message.unknown, now)
+            if message.lane == "data":  # where every event stands too
+                evicted = parked.park(session, message.site, message.unknown)
+                self.counters.add("samples_parked_evicted", evicted)
 
     def _write(self, batch: Batch) -> None:
         with self.meters.writing(batch):
             self.store.write(batch)
-
-    def _account(
-        self, session: Session, message: WireMessage, now: datetime, *, spoilt: bool
-    ) -> int:
-        """Watermark and ledger; returns how many samples are late."""
-        header = message.header
-        skipped = self._advance(session, message, header, now) if header is not None else 0
-        return self.books.accept(session, message, now, skipped=skipped, spoilt=spoilt)
-
-    def _park(self, session: Session, message: WireMessage) -> int:
-        if message.lane != "data":  # where every event stands too
-            return 0
-        return parked.park(session, message.site, message.unknown)
 
     def _advance(
         self, session: Session, message: WireMessage, header: Header, now: datetime
@@ -252,12 +279,15 @@ class Pipeline:
         self.counters.add("gaps_malformed", message.malformed_gaps)
         return skipped
 
-    def conclude(self, batch: Batch, gateway: str | None) -> None:
-        """Detectors, then rules; what they find waits in `pending` for the next transaction."""
+    def conclude(self, heard: Sequence[tuple[str | None, Batch]]) -> None:
+        """Detectors, then rules, on what came through which gateway (None: through none); what they find
+        waits in `pending` for the next transaction."""
+        batch = Batch.concat(part for _, part in heard)
         # Detectors score a sample once: if the store is away now, the repeat finds the scores here.
         self.scores = Batch.concat([self.scores, self.detectors.update(batch)])
         self._write(self.scores)
-        self.silence.heard(gateway, batch, now_ns=self.clock.now_ns())
+        for gateway, part in heard:
+            self.silence.heard(gateway, part, now_ns=self.clock.now_ns())
         self.pending += self.rules.update(Batch.concat([batch, self.scores]))
         self.scores = Batch.empty()
 
@@ -372,6 +402,7 @@ class Pipeline:
                 self.silence.health(report.gateway, said_ns, rows, now_ns=now_ns)
             self.pending += self.rules.update(batch)
             with transaction(self.engine) as session:
+                self.books.begin()
                 self.books.meet(session, batch)
                 self.follow(session, self.clock.now())
             self.books.committed()
@@ -388,7 +419,7 @@ class Pipeline:
         )
         spoilt, empty = Spoilt(received, problem), hollow(received.topic, received.payload)
         if empty is not None:
-            self._samples(empty, spoilt)
+            self._samples([empty], spoilt)
         else:
             with transaction(self.engine) as session:
                 _keep(session, spoilt, self.clock.now())
@@ -483,9 +514,14 @@ def _keep(session: Session, spoilt: Spoilt, now: datetime) -> None:
     quarantine.quarantine(session, message.topic, message.payload, spoilt.problem, now)
 
 
-def _stream(received: Received) -> str:
-    """The topic of a gateway; third parties' messages are one stream, whatever their topics."""
-    return received.topic if received.topic.startswith(OURS) else ""
+def _kind(received: Received) -> Literal["samples", "report", "foreign"]:
+    if not received.topic.startswith(OURS):
+        return "foreign"
+    return "samples" if received.topic.endswith(SAMPLES) else "report"
+
+
+def _heard(message: WireMessage) -> tuple[str | None, Batch]:
+    return message.gateway if message.header else None, message.batch
 
 
 def run(
@@ -496,17 +532,20 @@ def run(
     while not stop.is_set():
         received = take(0.2)
         if received is not None:
-            _until_done(pipeline, [received, *_waiting(take)], stop)
+            _until_done(pipeline, _with_those_behind(received, take), stop)
             pipeline.meters.at_rest()
 
 
-def _waiting(take: Callable[[float], Received | None]) -> Iterator[Received]:
+def _with_those_behind(first: Received, take: Callable[[float], Received | None]) -> list[Received]:
     """What is there already, up to the most that is taken at a time."""
-    for _ in range(AT_ONCE - 1):
+    taken, of_stream = [first], Counter([first.topic])
+    while len(taken) < AT_ONCE and of_stream[taken[-1].topic] < OF_A_STREAM:
         received = take(0)
         if received is None:
-            return
-        yield received
+            break
+        taken.append(received)
+        of_stream[received.topic] += 1
+    return taken
 
 
 def _until_done(pipeline: Pipeline, received: Sequence[Received], stop: threading.Event) -> None:

@@ -99,7 +99,7 @@ def _replay(path: Pipeline) -> None:
     for asset, series in _measured_by_asset(path).items():
         batch = _not_seen(path, series)
         replayed += len(batch)
-        path.conclude(batch, path.silence.gateway_of(asset))
+        path.conclude([(path.silence.gateway_of(asset), batch)])
         _follow(path)
     log.info("state restored", samples_replayed=replayed)
 

@@ -55,6 +55,10 @@ class Books:
         self._known: NDArray[np.bool_] | None = None  # by series: has a LedgerPoint
         self._new: list[int] = []
 
+    def begin(self) -> None:
+        """A transaction begins; what an earlier one noted and did not commit is forgotten."""
+        self._new = []
+
     def accept(
         self, session: Session, message: WireMessage, now: datetime, *, skipped: int, spoilt: bool
     ) -> int:
@@ -91,7 +95,6 @@ class Books:
     def meet(self, session: Session, batch: Batch) -> None:
         """Notes the points that speak for the first time; call `committed` when that is on record."""
         known = self._known_points(session)
-        self._new = []
         if not len(batch) or known[batch.series].all():
             return
         fresh = batch.take(~known[batch.series])
@@ -104,10 +107,10 @@ class Books:
         rows = [{"series": series, "first_at": from_ns(at)} for series, at in firsts]
         for start in range(0, len(rows), _ROWS_PER_INSERT):
             session.connection().execute(chosen, rows[start : start + _ROWS_PER_INSERT])
-        self._new = [series for series, _ in firsts]
+        self._new += [series for series, _ in firsts]
 
     def committed(self) -> None:
-        """What `meet` noted last is on record; it is not written again."""
+        """What `meet` noted since `begin` is on record; it is not written again."""
         if self._known is not None:
             self._known[self._new] = True
         self._new = []
