@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.embedded.file import FINAL
-from pms_iot.telemetry.embedded.packing import Columns, pack, unpack
+from pms_iot.telemetry.embedded.packing import Columns, lay_down, pack, unpack
 from pms_iot.telemetry.embedded.summary import (
     EMPTY,
     STEPS_NS,
@@ -20,6 +20,7 @@ from pms_iot.telemetry.embedded.summary import (
     unpack_summary,
 )
 
+_SMALL = 400  # samples
 WINDOW_NS = 6 * 3600 * 10**9  # whole hours, so that every roll-up lies in one window
 NOTHING = Columns(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
 _log = structlog.get_logger(__name__)
@@ -132,8 +133,9 @@ def cut(batch: Batch) -> Iterator[Block]:
 
 
 def block(series: int, window: int, level: int, columns: Columns) -> Block:
-    """`columns` in order of time."""
-    return Block(series, window, level, len(columns.at), int(columns.at[-1]), pack(columns))
+    """`columns` in order of time. Small ones of level 0 are not packed: they are merged soon."""
+    packed = lay_down(columns) if level == 0 and len(columns.at) < _SMALL else pack(columns)
+    return Block(series, window, level, len(columns.at), int(columns.at[-1]), packed)
 
 
 def insert(db: Connection, new: Iterable[Block]) -> None:

@@ -16,7 +16,7 @@ import zstandard
 from numpy.typing import NDArray
 
 _HEAD = struct.Struct("<BIq")  # version, n, first instant
-_VERSION = 1
+_VERSION, _RAW = 1, 0
 _XORED = 255  # in the place of the number of decimals
 _STEADY, _UNSTEADY = b"\1", b"\0"
 _ONE, _MANY = b"\1", b"\0"
@@ -54,10 +54,28 @@ def pack(columns: Columns) -> bytes:
     return framed(at, (steps(at), values(value), qualities(quality)))
 
 
+def lay_down(columns: Columns) -> bytes:
+    """As `pack`, for what is packed with others soon: the columns as they are, a tenth of the work."""
+    at, value, quality = columns
+    head = _HEAD.pack(_RAW, len(at), int(at[0]))
+    return b"".join((head, at.tobytes(), value.tobytes(), quality.tobytes()))
+
+
 def unpack(packed: bytes) -> Columns:
-    """Raises ValueError for what `pack` did not make."""
+    """Raises ValueError for what `pack` or `lay_down` did not make."""
+    if packed[:1] == b"\0":
+        return _taken_up(packed)
     reader = Reader(packed)
     return Columns(reader.instants(), reader.values(), reader.qualities())
+
+
+def _taken_up(raw: bytes) -> Columns:
+    _, n, _ = _HEAD.unpack_from(raw)
+    if len(raw) != _HEAD.size + 17 * n:
+        raise ValueError("samples are cut short")
+    at = np.frombuffer(raw, np.int64, n, _HEAD.size)
+    value = np.frombuffer(raw, np.float64, n, _HEAD.size + 8 * n)
+    return Columns(at, value, np.frombuffer(raw, np.uint8, n, _HEAD.size + 16 * n))
 
 
 def framed(at: NDArray[np.int64], parts: Iterable[bytes]) -> bytes:
