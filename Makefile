@@ -1,9 +1,9 @@
-# make demo · make test · make check · make bench · make bench-edge · make chaos · make fuzz
+# make demo · make test · make check · make bench · make bench-edge · make bench-telemetry · make chaos · make fuzz
 VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-edge chaos fuzz lock clean
+.PHONY: demo test check bench bench-edge bench-telemetry chaos fuzz lock clean
 demo: $(VENV)/.ready
 	$(VENV)/bin/pms-iot demo
 
@@ -22,6 +22,9 @@ bench: $(VENV)/.ready
 
 bench-edge: $(VENV)/.ready
 	$(PY) -m benchmarks edge_client edge_agent edge_outage
+
+bench-telemetry: $(VENV)/.ready
+	$(PY) -m benchmarks telemetry telemetry_store telemetry_flow live_feed
 
 # kill -9 over agent, engine and broker, full disks, mute links, lying devices; `make test` runs a short one.
 chaos: export CHAOS_KILLS ?= 60

@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 import benchmarks
 
 names = sys.argv[1:] or [m.name for m in iter_modules(benchmarks.__path__) if m.name != "__main__"]
-print(f"{'measured':44}{'by':34}{'median':>14}  unit")
+print(f"{'measured':58}{'by':34}{'median':>14}  unit")
 for name in names:
     for row in import_module(f"benchmarks.{name}").run():
-        print(f"{row.what:44}{row.who:34}{row.median:>14,.0f}  {row.unit}", flush=True)
+        print(f"{row.what:58}{row.who:34}{row.median:>14,.0f}  {row.unit}", flush=True)
