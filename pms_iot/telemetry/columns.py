@@ -21,8 +21,9 @@ from pms_iot.telemetry.plain import Plain, is_plain, read_plain
 
 _PLAIN_HEAD = re.compile(r"[^#,= \\][^,= \\]*(?:,[^,= \\]+=[^,= \\]+)*")
 _HAS_Q = re.compile(rb"[ ,]q=")
-_MOST_UNKNOWN = 200_000  # fields remembered; beyond it we start anew
-_MOST_NAMES = 16 << 20  # bytes of names remembered; a message of 1,000 samples has about 20 kB
+_MOST_UNKNOWN = 50_000  # fields remembered; beyond it we start anew
+_MOST_NAMES = 32 << 20  # bytes remembered of names; a message of 1,000 samples has about 20 kB
+_ENTRY = 400  # bytes of a remembered name beside its own: found by fuzzing with many short ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class LineReader:
         if len(found) < len(parts):
             return None
         series = self._by_text[names] = np.concatenate(found)
-        self._remembered += len(names)
+        self._remembered += len(names) + _ENTRY
         return series
 
     def _series_of_line(self, names: bytes) -> NDArray[np.int32] | None:
@@ -128,7 +129,7 @@ class LineReader:
             if made is None:
                 return None
             known = self._by_line[names] = made
-            self._remembered += len(names)
+            self._remembered += len(names) + _ENTRY
         return known
 
     def _made(self, names: str) -> NDArray[np.int32] | None:
