@@ -23,7 +23,7 @@ _PLAIN_HEAD = re.compile(r"[^#,= \\][^,= \\]*(?:,[^,= \\]+=[^,= \\]+)*")
 _HAS_Q = re.compile(rb"[ ,]q=")
 _MOST_UNKNOWN = 50_000  # fields remembered; beyond it we start anew
 _MOST_NAMES = 32 << 20  # bytes remembered of names; a message of 1,000 samples has about 20 kB
-_ENTRY = 400  # bytes of a remembered name beside its own: found by fuzzing with many short ones
+_ENTRY = 400  # bytes that a remembered name takes beside its own letters
 
 
 @dataclass(frozen=True, slots=True)
