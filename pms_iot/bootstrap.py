@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -290,6 +290,8 @@ def adopt(
         adoption.adopt(session, packs, wish, who, clock.now())
 
 
+MAINTAIN_S = 10.0  # real seconds between two looks at maintenance
+SAVE_SHARE = 0.02  # of the time, at most, goes into saving the state
 ADOPTED_S = 3.0  # real seconds between two looks at what was registered meanwhile
 
 
@@ -309,6 +311,7 @@ class Runtime:
     disk: DiskTick
     supervise: Supervisor
     _channels_away: set[str] = field(default_factory=set[str])
+    _save_not_before_s: float = 0.0  # of the monotonic clock
 
     def start(self) -> None:
         """Restores the state, then listens to the broker and to the clock.
@@ -333,8 +336,9 @@ class Runtime:
         self._scheduler = BackgroundScheduler(timezone="UTC")
         self._scheduler.add_listener(self._count_skipped, EVENT_JOB_MAX_INSTANCES)
         self._every(self.settings.tick_s, self._tick)
+        self._every(MAINTAIN_S, self._maintain, at_once=True)
         self._every(self.settings.tick_s, self._deliver)
-        self._every(self.settings.snapshot_s, self._save)
+        self._every(self.settings.snapshot_s, self._save_in_time)
         self._every(3600.0, self._prune)
         self._every(DISK_S, self._watch_disk)
         self._every(ADOPTED_S, self._take_up)
@@ -353,7 +357,8 @@ class Runtime:
     def _count_skipped(self, _event: object) -> None:
         self.path.counters.add("ticks_skipped")
 
-    def _every(self, seconds: float, job: Callable[[], object]) -> None:
+    def _every(self, seconds: float, job: Callable[[], object], *, at_once: bool = False) -> None:
+        more = {"next_run_time": datetime.now(UTC)} if at_once else {}
         self._scheduler.add_job(
             self.supervise,
             "interval",
@@ -362,10 +367,22 @@ class Runtime:
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
+            **more,
         )
 
     def _tick(self) -> None:
         self.path.tick(self.consumer.connected_since_ns)
+
+    def _maintain(self) -> None:
+        self.path.maintain()
+
+    def _save_in_time(self) -> None:
+        """A state that takes long to save is saved less often; a restart then has more to replay."""
+        began_s = time.monotonic()
+        if began_s >= self._save_not_before_s:
+            self._save()
+            took_s = time.monotonic() - began_s
+            self._save_not_before_s = began_s + took_s / SAVE_SHARE
 
     def _save(self) -> None:
         recovery.save(self.path)
