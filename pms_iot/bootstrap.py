@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -336,12 +336,13 @@ class Runtime:
         self._scheduler = BackgroundScheduler(timezone="UTC")
         self._scheduler.add_listener(self._count_skipped, EVENT_JOB_MAX_INSTANCES)
         self._every(self.settings.tick_s, self._tick)
-        self._every(MAINTAIN_S, self._maintain, at_once=True)
+        self._every(MAINTAIN_S, self._maintain)
         self._every(self.settings.tick_s, self._deliver)
         self._every(self.settings.snapshot_s, self._save_in_time)
         self._every(3600.0, self._prune)
         self._every(DISK_S, self._watch_disk)
         self._every(ADOPTED_S, self._take_up)
+        self._scheduler.add_job(self.supervise, args=(self._maintain,))  # the first look at once
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -357,8 +358,7 @@ class Runtime:
     def _count_skipped(self, _event: object) -> None:
         self.path.counters.add("ticks_skipped")
 
-    def _every(self, seconds: float, job: Callable[[], object], *, at_once: bool = False) -> None:
-        more = {"next_run_time": datetime.now(UTC)} if at_once else {}
+    def _every(self, seconds: float, job: Callable[[], object]) -> None:
         self._scheduler.add_job(
             self.supervise,
             "interval",
@@ -367,7 +367,6 @@ class Runtime:
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
-            **more,
         )
 
     def _tick(self) -> None:

@@ -16,7 +16,9 @@ def pack(meta: Any, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     columns = {name: [a.dtype.str, list(a.shape)] for name, a in arrays.items()}
     header = orjson.dumps([meta, columns])
     header += b" " * (-(8 + len(header)) % _ALIGN)
-    blobs = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays.values()]
+    blobs = [
+        np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays.values()
+    ]
     return b"".join([len(header).to_bytes(8, "little"), header, *blobs])
 
 

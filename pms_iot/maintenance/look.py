@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 from sqlmodel import Session, col
 
 from pms_iot.assets.tables import Asset, Site
@@ -26,7 +26,8 @@ def due_by_calendar(
 ) -> list[int]:
     """The plans whose order opens today or should have opened before."""
     plan = MaintenancePlan
-    query = _of_active(select(plan.id, plan.template, plan.opens_on, Site.timezone))
+    columns = col(plan.id), col(plan.template), col(plan.opens_on), col(Site.timezone)
+    query = _of_active(select(*columns))
     somewhere = (now + EASTERNMOST).date()
     today = _Today(now)
     return [
@@ -48,17 +49,11 @@ def due_by_meter(
     A machine that is out of service does not run, so its meters are not asked.
     """
     plan, asset = MaintenancePlan, Asset
-    query = _of_active(
-        select(
-            plan.id,
-            plan.template,
-            plan.meter_bases,
-            asset.code,
-            asset.in_service,
-            asset.retired_on,
-            Site.timezone,
-        )
+    columns = (
+        *(col(plan.id), col(plan.template), col(plan.meter_bases)),
+        *(col(asset.code), col(asset.in_service), col(asset.retired_on), col(Site.timezone)),
     )
+    query = _of_active(select(*columns))
     today = _Today(now)
     asked = [
         (plan_id, meter, bases, code)
@@ -89,11 +84,11 @@ def due_by_meter(
 
 def _open(session: Session) -> set[int]:
     """The plans whose order is open already."""
-    query = select(Occurrence.plan_id).where(col(Occurrence.state) == "open")
+    query = select(col(Occurrence.plan_id)).where(col(Occurrence.state) == "open")
     return {plan_id for (plan_id,) in _rows(session, query)}
 
 
-def _of_active(query: Select[Any]) -> Select[Any]:
+def _of_active(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
     return (
         query.join(Asset, col(MaintenancePlan.asset_id) == col(Asset.id))
         .join(Site, col(Asset.site_id) == col(Site.id))
@@ -102,7 +97,7 @@ def _of_active(query: Select[Any]) -> Select[Any]:
     )
 
 
-def _rows(session: Session, query: Select[Any]) -> Sequence[Row[Any]]:
+def _rows(session: Session, query: Select[*tuple[Any, ...]]) -> Sequence[Any]:
     """Columns alone: the objects of a thousand plans would take longer than all the rest."""
     return session.connection().execute(query).all()
 

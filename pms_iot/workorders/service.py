@@ -11,7 +11,7 @@ A preventive order closes when it is finished or cancelled; the maintenance plan
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -338,9 +338,7 @@ def carry(session: Session, order_id: int, at: datetime, *, due_on: str) -> None
     session.flush()
 
 
-def endings(
-    session: Session, order_ids: Sequence[int] | SelectOfScalar[int | None]
-) -> list[Ending]:
+def endings(session: Session, order_ids: Sequence[int] | SelectOfScalar[Any]) -> list[Ending]:
     """Those of the orders that have ended, with who ended them; ids, or a query for them."""
     query = (
         select(WorkOrder, WorkOrderEvent)
