@@ -290,6 +290,8 @@ def adopt(
         adoption.adopt(session, packs, wish, who, clock.now())
 
 
+MAINTAIN_S = 10.0  # real seconds between two looks at maintenance
+SAVE_SHARE = 0.02  # of the time, at most, goes into saving the state
 ADOPTED_S = 3.0  # real seconds between two looks at what was registered meanwhile
 
 
@@ -309,6 +311,7 @@ class Runtime:
     disk: DiskTick
     supervise: Supervisor
     _channels_away: set[str] = field(default_factory=set[str])
+    _save_not_before_s: float = 0.0  # of the monotonic clock
 
     def start(self) -> None:
         """Restores the state, then listens to the broker and to the clock.
@@ -333,11 +336,13 @@ class Runtime:
         self._scheduler = BackgroundScheduler(timezone="UTC")
         self._scheduler.add_listener(self._count_skipped, EVENT_JOB_MAX_INSTANCES)
         self._every(self.settings.tick_s, self._tick)
+        self._every(MAINTAIN_S, self._maintain)
         self._every(self.settings.tick_s, self._deliver)
-        self._every(self.settings.snapshot_s, self._save)
+        self._every(self.settings.snapshot_s, self._save_in_time)
         self._every(3600.0, self._prune)
         self._every(DISK_S, self._watch_disk)
         self._every(ADOPTED_S, self._take_up)
+        self._scheduler.add_job(self.supervise, args=(self._maintain,))  # the first look at once
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -366,6 +371,17 @@ class Runtime:
 
     def _tick(self) -> None:
         self.path.tick(self.consumer.connected_since_ns)
+
+    def _maintain(self) -> None:
+        self.path.maintain()
+
+    def _save_in_time(self) -> None:
+        """A state that takes long to save is saved less often; a restart then has more to replay."""
+        began_s = time.monotonic()
+        if began_s >= self._save_not_before_s:
+            self._save()
+            took_s = time.monotonic() - began_s
+            self._save_not_before_s = began_s + took_s / SAVE_SHARE
 
     def _save(self) -> None:
         recovery.save(self.path)

@@ -19,9 +19,9 @@ from operator import not_
 from typing import Literal, Protocol
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session
+from sqlmodel import Session, col, or_, select
 
 from pms_iot.alerts import service as alerts
 from pms_iot.alerts.machine import RuleEngine
@@ -428,29 +428,52 @@ class Pipeline:
     # -- the clock -------------------------------------------------------------------------
 
     def tick(self, connected_since_ns: int | None) -> None:
-        """What the passing of time alone makes true: silence, repairs that have stayed healthy, work due."""
+        """What the passing of time alone makes true: silence, and repairs that have stayed healthy."""
+        now = self.clock.now()
+        with reading(self.engine) as session:  # mostly there is nothing, and nobody has to wait
+            is_due = self._awaits_order(session, now) or workorders.awaits_verdict(
+                session, now, self.verify_after_s
+            )
+        judged: Sequence[workorders.Verification] = ()
         with self.lock:
             hearing_since_ns = None
             if connected_since_ns is not None and not self.waiting:
                 hearing_since_ns = max(connected_since_ns, self._hearing_since_ns)
                 self.pending += self.silence.check(self.clock.now_ns(), hearing_since_ns)
-            with transaction(self.engine) as session:
-                now = self.clock.now()
-                since = None if hearing_since_ns is None else from_ns(hearing_since_ns)
-                self.pulse.beat(session, now, since, "store" if self.waiting else "broker")
-                self.follow(session, now)
-                self._order_what_was_shelved(session, now)
-                judged = workorders.verify(session, now, self.verify_after_s)
+            since = None if hearing_since_ns is None else from_ns(hearing_since_ns)
+            if is_due or self.pending or self.pulse.is_due(now, since):
+                with transaction(self.engine) as session:
+                    self.pulse.beat(session, now, since, "store" if self.waiting else "broker")
+                    self.follow(session, now)
+                    self._order_what_was_shelved(session, now)
+                    judged = workorders.verify(session, now, self.verify_after_s)
+                self.pulse.committed()
             self.committed()
+        if judged:
+            self.live.changed("orders")
+
+    def maintain(self) -> None:
+        """Maintenance by the calendar and by use; needs no hurry, so it is looked at less often."""
         if self.totals is not None:
             with suppress(StoreUnavailableError):  # plans by the calendar do not wait for it
                 self.totals.look(self.clock.now_ns())
-        with transaction(self.engine) as session:
-            opened = maintenance.tick(session, self.plans, now, self._meter)
-            for occurrence in opened:
-                self._tell_of_maintenance(session, occurrence, now)
-        if judged or opened:
+        now = self.clock.now()
+
+        def tell(session: Session, opened: maintenance.OpenedOccurrence) -> None:
+            self._tell_of_maintenance(session, opened, now)
+
+        if maintenance.tick(self.engine, self.plans, now, self._readings, tell):
             self.live.changed("orders")
+
+    def _awaits_order(self, session: Session, now: datetime) -> bool:
+        """Whether `_order_what_was_shelved` has any work."""
+        query = select(Alert.rule).where(
+            Alert.state == "firing",
+            func.coalesce(Alert.work_order_id, 0) == 0,  # so that the index of the state is used
+            or_(col(Alert.shelved_until).is_(None), col(Alert.shelved_until) <= now),
+        )
+        rules = set(session.exec(query.distinct()))
+        return any(rule in self.rule_by_id and self.rule_by_id[rule].work_order for rule in rules)
 
     def _order_what_was_shelved(self, session: Session, now: datetime) -> None:
         """An alert that came back from the shelf and still fires is work after all."""
@@ -470,16 +493,27 @@ class Pipeline:
             self._hearing_since_ns = self.clock.now_ns()
             self.waiting = False
 
-    def _meter(self, asset: str, point: str) -> float | None:
-        """How far a counter has run, for plans that fall due by use; None while it cannot be read."""
-        series = self.catalog.lookup(asset, point)
-        if series is not None and self.totals is not None and self.totals.covers(series):
-            return self.totals.total(series)
-        try:
-            newest = self.store.latest([series]) if series is not None else Batch.empty()
-        except StoreUnavailableError:  # plans by the calendar do not wait for it
-            return None
-        return float(newest.value[0]) if len(newest) and newest.quality[0] == GOOD else None
+    def _readings(self, places: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], float]:
+        """How far counters have run, for plans that fall due by use; without those that cannot be read."""
+        series = {place: self.catalog.lookup(*place) for place in places}
+        values: dict[int, float | None] = {}
+        others: list[int] = []
+        for number in series.values():
+            if number is None:
+                continue
+            if self.totals is not None and self.totals.covers(number):
+                values[number] = self.totals.total(number)
+            else:
+                others.append(number)
+        if others:
+            with suppress(StoreUnavailableError):  # plans by the calendar do not wait for it
+                newest = self.store.latest(others)
+                good = newest.take(newest.quality == GOOD)
+                values |= zip(good.series.tolist(), good.value.tolist(), strict=True)
+        found = {
+            place: values.get(number) for place, number in series.items() if number is not None
+        }
+        return {place: value for place, value in found.items() if value is not None}
 
     def _tell_of_maintenance(
         self, session: Session, occurrence: maintenance.OpenedOccurrence, now: datetime

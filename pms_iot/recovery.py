@@ -17,7 +17,7 @@ from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import StoreUnavailableError
-from pms_iot.kernel.snapshots import load_snapshot, save_snapshot
+from pms_iot.kernel.snapshots import State, load_snapshot, save_snapshots
 from pms_iot.pipeline import Pipeline
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.store import SampleStore
@@ -32,14 +32,17 @@ AHEAD_NS = DAY_NS  # no stored sample is further in the future
 
 
 def save(path: Pipeline) -> None:
-    """Writes the state of detectors, rules and silence watch into the core store."""
+    """Writes the state of detectors, rules and silence watch into the core store.
+
+    Samples wait only while it is copied. What is committed while it is written is newer than the
+    state, so a restart concludes it again.
+    """
     with path.lock:
         if path.pending or len(path.scores):
             return  # not committed yet: a restart must conclude it again
-        with transaction(path.engine) as session:
-            now = path.clock.now()
-            for name, part in _stateful(path):
-                save_snapshot(session, name, part.config_hash, now, part.snapshot())
+        now = path.clock.now()
+        states = {name: State(part.config_hash, part.snapshot()) for name, part in _stateful(path)}
+    save_snapshots(path.engine, now, states)
 
 
 def restore(path: Pipeline) -> None:

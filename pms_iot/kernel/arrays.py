@@ -8,13 +8,17 @@ import orjson
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+_ALIGN = 4096  # a header that grows a little does not move the arrays behind it
 
 
 def pack(meta: Any, arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """`meta` is anything JSON; the arrays are of any shape and any numeric type."""
     columns = {name: [a.dtype.str, list(a.shape)] for name, a in arrays.items()}
     header = orjson.dumps([meta, columns])
-    blobs = [np.ascontiguousarray(array).tobytes() for array in arrays.values()]
+    header += b" " * (-(8 + len(header)) % _ALIGN)
+    blobs = [
+        np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays.values()
+    ]
     return b"".join([len(header).to_bytes(8, "little"), header, *blobs])
 
 

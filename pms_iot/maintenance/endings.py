@@ -1,6 +1,6 @@
 """How occurrences end: done or skipped, as their work orders do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 from sqlmodel import Session, col, select
@@ -15,17 +15,24 @@ from pms_iot.workorders import service as workorders
 from pms_iot.workorders.order import Status
 
 
-def follow_orders(session: Session, by_id: Mapping[str, PlanTemplate]) -> None:
-    """An occurrence ends as its order ended: done when closed, skipped when cancelled."""
-    open_orders = select(Occurrence.work_order_id).where(
-        Occurrence.state == "open", col(Occurrence.work_order_id).is_not(None)
+def ended_orders(session: Session) -> list[workorders.Ending]:
+    """How the orders of open occurrences have ended, if they have; only reads."""
+    return workorders.endings(
+        session,
+        select(Occurrence.work_order_id).where(
+            Occurrence.state == "open", col(Occurrence.work_order_id).is_not(None)
+        ),
     )
-    ids = [order_id for order_id in session.exec(open_orders) if order_id is not None]
-    for ending in workorders.endings(session, ids):
-        if ending.status == Status.CLOSED:
-            complete(session, ending.order_id, ending.actor, ending.at, templates=by_id.values())
-        else:
-            _end(session, ending.order_id, "skipped", ending.actor, ending.at, ending.note)
+
+
+def follow_order(
+    session: Session, ending: workorders.Ending, templates: Iterable[PlanTemplate]
+) -> None:
+    """An occurrence ends as its order ended: done when closed, skipped when cancelled."""
+    if ending.status == Status.CLOSED:
+        complete(session, ending.order_id, ending.actor, ending.at, templates=templates)
+    else:
+        _end(session, ending.order_id, "skipped", ending.actor, ending.at, ending.note)
 
 
 def complete(

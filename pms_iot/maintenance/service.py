@@ -5,22 +5,28 @@ engine that was down drops nothing. Every date that was due gets a row. One orde
 at a time: when several dates have passed, the newest has the order and the earlier ones are
 `missed`, with the reason. A unique key per plan and date makes a second look, a second engine or a
 restart harmless. No plan is ever switched off by what happens here.
+
+A look only reads; what it finds is done in short transactions, each of which looks again at the few
+plans that it is about, with a pause in between for whoever else wants to write.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from pms_iot.assets.tables import Asset, Site
-from pms_iot.kernel.db import insert_new
+from pms_iot.kernel.db import insert_new, reading, transaction
 from pms_iot.maintenance import due
-from pms_iot.maintenance.endings import complete, follow_orders, overdue, skip
+from pms_iot.maintenance.endings import complete, ended_orders, follow_order, overdue, skip
 from pms_iot.maintenance.forecast import CalendarEntry, calendar
+from pms_iot.maintenance.look import Meters, Readings, due_by_calendar, due_by_meter
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.maintenance.plans import PlanSync, schedule, sync_plans
+from pms_iot.maintenance.subject import OpenedOccurrence, Subject, out_of_service
 from pms_iot.maintenance.tables import MaintenancePlan, MeterRebase, Occurrence
 from pms_iot.workorders import service as workorders
 
@@ -37,97 +43,105 @@ __all__ = [
 ]
 ENGINE_DOWN = "engine down"
 NOT_DONE = "not done before the next was due"
-NOT_IN_SERVICE = "asset not in service"
-RETIRED = "asset retired"
-EASTERNMOST = timedelta(hours=14)  # where the day begins first
+AT_ONCE = 2  # plans in one transaction: opening an order with its checklist takes some milliseconds
 
-Meters = Callable[[str, str], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedOccurrence:
-    """An occurrence for which a work order was opened just now."""
-
-    occurrence_id: int
-    plan_id: int
-    asset_id: int
-    asset: str
-    template: str
-    due_on: date
-    trigger: str
-    work_order_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A plan with what it is about, as of one look."""
-
-    plan: MaintenancePlan
-    template: PlanTemplate
-    asset: Asset
-    zone: str
-    now: datetime
-
-    @property
-    def today(self) -> date:
-        return due.today_in(self.zone, self.now)
-
-    @property
-    def plan_id(self) -> int:
-        assert self.plan.id is not None
-        return self.plan.id
+T = TypeVar("T")
+Tell = Callable[[Session, OpenedOccurrence], None]
 
 
 def tick(
-    session: Session, templates: Iterable[PlanTemplate], now: datetime, meters: Meters
+    engine: Engine,
+    templates: Iterable[PlanTemplate],
+    now: datetime,
+    meters: Meters,
+    tell: Tell = lambda _session, _opened: None,
 ) -> list[OpenedOccurrence]:
     """One look at the calendar and the meters: ends what has ended, opens what is due.
 
-    meters(asset code, point) is the newest good reading, or None. Safe to run at any time, any
+    `tell` is called for each order in the transaction that opens it. Safe to run at any time, any
     number of times, from several processes.
     """
     by_id = {template.id: template for template in templates}
-    follow_orders(session, by_id)
-    opened = [_open_by_calendar(session, subject) for subject in _due(session, by_id, now)]
-    opened += [_open_by_meter(session, it, meters) for it in _metered(session, by_id, now)]
-    session.flush()
-    return [occurrence for occurrence in opened if occurrence is not None]
+    opened: list[OpenedOccurrence] = []
+    with reading(engine) as session:
+        ended = ended_orders(session)
+    for endings in _pieces(ended):
+        with transaction(engine) as session:
+            for ending in endings:
+                follow_order(session, ending, by_id.values())
+    with reading(engine) as session:
+        plans = due_by_calendar(session, by_id, now)
+    for ids in _pieces(plans):
+        with transaction(engine) as session:
+            opened += _opened_by_calendar(session, ids, by_id, now, tell)
+    with reading(engine) as session:
+        readings = due_by_meter(session, by_id, now, meters)
+    for ids in _pieces(list(readings)):
+        with transaction(engine) as session:
+            opened += _opened_by_meter(session, ids, by_id, now, readings, tell)
+    return opened
 
 
-def _due(session: Session, by_id: dict[str, PlanTemplate], now: datetime) -> list[_Subject]:
-    somewhere = (now + EASTERNMOST).date()
-    subjects = _subjects(session, col(MaintenancePlan.opens_on) <= somewhere, by_id, now)
-    return [it for it in subjects if it.plan.opens_on and it.plan.opens_on <= it.today]
+def _pieces(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A few at a time; in between, others may write for as long as it took."""
+    for start in range(0, len(items), AT_ONCE):
+        began = time.monotonic()
+        yield items[start : start + AT_ONCE]
+        if start + AT_ONCE < len(items):
+            time.sleep(time.monotonic() - began)
 
 
-def _metered(session: Session, by_id: dict[str, PlanTemplate], now: datetime) -> list[_Subject]:
-    return _subjects(session, col(MaintenancePlan.by_meter).is_(True), by_id, now)
+def _opened_by_calendar(
+    session: Session,
+    ids: Sequence[int],
+    by_id: Mapping[str, PlanTemplate],
+    now: datetime,
+    tell: Tell,
+) -> Iterator[OpenedOccurrence]:
+    for subject in _subjects(session, ids, by_id, now):
+        if subject.plan.opens_on is None or subject.plan.opens_on > subject.today:
+            continue  # somebody else was faster
+        opened = _open_by_calendar(session, subject)
+        if opened is not None:
+            tell(session, opened)
+            yield opened
+
+
+def _opened_by_meter(
+    session: Session,
+    ids: Sequence[int],
+    by_id: Mapping[str, PlanTemplate],
+    now: datetime,
+    readings: Mapping[int, Readings],
+    tell: Tell,
+) -> Iterator[OpenedOccurrence]:
+    for subject in _subjects(session, ids, by_id, now):
+        opened = _open_by_meter(session, subject, readings[subject.plan_id])
+        if opened is not None:
+            tell(session, opened)
+            yield opened
 
 
 def _subjects(
-    session: Session, which: ColumnElement[bool], by_id: dict[str, PlanTemplate], now: datetime
-) -> list[_Subject]:
-    """The active plans that `which` selects, locked; those that another process holds are its business."""
+    session: Session, ids: Sequence[int], by_id: Mapping[str, PlanTemplate], now: datetime
+) -> list[Subject]:
+    """The active ones of these plans, locked; those that another process holds are its business."""
     query = (
         select(MaintenancePlan, Asset, Site.timezone)
         .join(Asset, col(MaintenancePlan.asset_id) == col(Asset.id))
         .join(Site, col(Asset.site_id) == col(Site.id))
-        .where(which, col(MaintenancePlan.active).is_(True))
+        .where(col(MaintenancePlan.id).in_(ids), col(MaintenancePlan.active).is_(True))
         .order_by(col(MaintenancePlan.id))
         .with_for_update(of=MaintenancePlan, skip_locked=True)
     )
     rows = session.exec(query, execution_options={"populate_existing": True}).all()
-    return [
-        _Subject(plan, by_id[plan.template], asset, zone, now)
-        for plan, asset, zone in rows
-        if plan.template in by_id  # sync_plans reports the others
-    ]
+    return [Subject(plan, by_id[plan.template], asset, zone, now) for plan, asset, zone in rows]
 
 
 # -- by calendar ---------------------------------------------------------------------------
 
 
-def _open_by_calendar(session: Session, it: _Subject) -> OpenedOccurrence | None:
+def _open_by_calendar(session: Session, it: Subject) -> OpenedOccurrence | None:
     """Opens the newest date that is due; dates passed over get their rows too."""
     every, first = it.template.every, it.plan.next_due_on
     if every is None or first is None:
@@ -149,10 +163,10 @@ def _day_after(day: date) -> date:
 
 
 def _open(
-    session: Session, it: _Subject, due_on: date, trigger: str, reading: float | None = None
+    session: Session, it: Subject, due_on: date, trigger: str, reading: float | None = None
 ) -> OpenedOccurrence | None:
     """The occurrence with its order; None if its row exists, or the asset is out of service."""
-    if reason := _out_of_service(it.asset, due_on):
+    if reason := out_of_service(it.asset.in_service, it.asset.retired_on, due_on):
         _end_at_once(session, it, due_on, trigger, "skipped", reason)
         return None
     occurrence_id = insert_new(session, _row(it, due_on, trigger, reading))
@@ -178,13 +192,7 @@ def _open(
     )
 
 
-def _out_of_service(asset: Asset, due_on: date) -> str | None:
-    if asset.retired_on is not None and asset.retired_on <= due_on:
-        return RETIRED
-    return None if asset.in_service else NOT_IN_SERVICE
-
-
-def _row(it: _Subject, due_on: date, trigger: str, reading: float | None = None) -> Occurrence:
+def _row(it: Subject, due_on: date, trigger: str, reading: float | None = None) -> Occurrence:
     return Occurrence(
         plan_id=it.plan_id,
         due_on=due_on,
@@ -196,14 +204,14 @@ def _row(it: _Subject, due_on: date, trigger: str, reading: float | None = None)
 
 
 def _end_at_once(
-    session: Session, it: _Subject, due_on: date, trigger: str, state: str, reason: str
+    session: Session, it: Subject, due_on: date, trigger: str, state: str, reason: str
 ) -> None:
     row = _row(it, due_on, trigger)
     row.state, row.reason, row.ended_at = state, reason, it.now
     insert_new(session, row)
 
 
-def _supersede(session: Session, it: _Subject, newer: Occurrence) -> int | None:
+def _supersede(session: Session, it: Subject, newer: Occurrence) -> int | None:
     """Ends the plan's earlier open occurrence as missed; returns its order, which is still to be done."""
     query = select(Occurrence).where(
         Occurrence.plan_id == it.plan_id, Occurrence.state == "open", Occurrence.id != newer.id
@@ -216,7 +224,7 @@ def _supersede(session: Session, it: _Subject, newer: Occurrence) -> int | None:
     return live_order
 
 
-def _order_for(session: Session, it: _Subject, occurrence: Occurrence) -> int:
+def _order_for(session: Session, it: Subject, occurrence: Occurrence) -> int:
     template = it.template
     name = template.id.partition(".")[2]
     return workorders.open_preventive(
@@ -240,20 +248,11 @@ def _order_for(session: Session, it: _Subject, occurrence: Occurrence) -> int:
 # -- by meter ------------------------------------------------------------------------------
 
 
-def _open_by_meter(session: Session, it: _Subject, meters: Meters) -> OpenedOccurrence | None:
-    """Opens an occurrence today if a meter has run far enough and none is open already.
-
-    A machine that is out of service does not run, so its meters are not asked.
-    """
+def _open_by_meter(session: Session, it: Subject, readings: Readings) -> OpenedOccurrence | None:
+    """Opens an occurrence today if a meter has run far enough and none is open already."""
     meter = it.template.meter
-    if meter is None or _out_of_service(it.asset, it.today):
+    if meter is None:
         return None
-    found = {point: meters(it.asset.code, point) for point in meter.points}
-    readings = {
-        point: at
-        for point, at in found.items()
-        if at is not None and at == at  # not NaN
-    }
     state = due.read_meters(meter, it.plan.meter_bases, readings)
     for point, old in state.restarted.items():
         _note_restart(session, it, point, old, readings[point])
@@ -271,7 +270,7 @@ def _open_by_meter(session: Session, it: _Subject, meters: Meters) -> OpenedOccu
 
 
 def _note_restart(
-    session: Session, it: _Subject, point: str, old: float | None, reading: float
+    session: Session, it: Subject, point: str, old: float | None, reading: float
 ) -> None:
     reason = "start" if old is None else "went_back"
     session.add(

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from pms_iot.kernel.db import insert_new, transaction
+from pms_iot.kernel.db import insert_new, reading, transaction
 from pms_iot.kernel.errors import NotFoundError
 from pms_iot.kernel.text import Text
 from pms_iot.notify.channels import Channel, Message, SendError
@@ -84,6 +84,8 @@ def deliver(
     away = set() if away is None else away
     by_name = {channel.name: channel for channel in channels}
     counts: Counter[str] = Counter()
+    if not _is_any_due(engine, list(by_name), now):
+        return counts
     for _ in range(BATCH):
         claimed = _claim(engine, list(by_name), now)
         if claimed is None:
@@ -101,6 +103,17 @@ def _note_outage(channel: str, outcome: str, away: set[str]) -> None:
     elif outcome != "sent" and channel not in away:
         away.add(channel)
         log.error("channel fails", channel=channel)
+
+
+def _is_any_due(engine: Engine, names: list[str], now: datetime) -> bool:
+    """A look without the write lock, which most calls do not need."""
+    due = select(OutboxMessage.id).where(
+        col(OutboxMessage.next_try_at) <= now, col(OutboxMessage.channel).in_(names)
+    )
+    if not names:
+        return False
+    with reading(engine) as session:
+        return session.exec(due.limit(1)).first() is not None
 
 
 def _claim(engine: Engine, names: list[str], now: datetime) -> OutboxMessage | None:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, bindparam, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from pms_iot.assets.points import CounterDef
 from pms_iot.assets.series import SeriesSource
 from pms_iot.kernel.clock import from_ns, to_ns
-from pms_iot.kernel.db import insert_new, transaction
+from pms_iot.kernel.db import reading, transaction
 from pms_iot.telemetry.batch import GOOD, Batch
 from pms_iot.telemetry.counter_points import (
     HOUR_NS,
@@ -73,7 +74,7 @@ class CounterTotals:
             self._know_series()
             if self._looked_ns is not None and 0 <= now_ns - self._looked_ns < LOOK_EVERY_NS:
                 return
-            with transaction(self._engine) as session:
+            with reading(self._engine) as session:
                 rows = rows_of(session, list(self._defs))
                 replaced = replacements_of(session, list(self._defs))
             begun = self._begin([number for number in self._defs if number not in rows], now_ns)
@@ -108,9 +109,9 @@ class CounterTotals:
             )
             for number, at, value in zip(*columns, strict=True)
         ]
-        with transaction(self._engine) as session:
-            for row in rows:
-                insert_new(session, row)
+        if rows:
+            with transaction(self._engine) as session:
+                _insert_new(session, rows)
         return {row.series: row for row in rows}
 
     def _count_on(
@@ -202,21 +203,52 @@ def _reading(at: int | None, value: float | None) -> Reading | None:
     return None if at is None or value is None else Reading(at, value)
 
 
+def _insert_new(session: Session, rows: Sequence[CounterTotal]) -> None:
+    """All in one statement; rows that another process has begun meanwhile stay as they are."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(CounterTotal).on_conflict_do_nothing()
+    session.connection().execute(insert, [row.model_dump() for row in rows])
+
+
 def _save(session: Session, counts: Sequence[_Count], now: datetime) -> None:
     """Moves the rows on; one that another process has moved meanwhile is left as it is."""
-    rows = rows_of(session, [count.series for count in counts], lock=True)
-    for count in counts:
-        row = rows.get(count.series)
-        if row is None or row.read_to_ns != count.was_read_to_ns:
-            continue
-        last = count.state.last
-        assert last is not None
-        row.total, row.read_to_ns, row.updated_at = count.total, count.read_to_ns, now
-        row.last_ns, row.last_value = last.at, last.value
-        row.open_ns, row.open_value = _columns(count.state.open)
-        row.fell_ns, row.fell_value = _columns(count.state.fell)
-        row.rollovers, row.resets, row.jumps, row.glitches = count.seen
-        session.add(row)
+    table = CounterTotal
+    statement = (
+        update(CounterTotal)
+        .where(
+            col(table.series) == bindparam("of"),
+            col(table.read_to_ns) == bindparam("was_read_to_ns"),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    # In order, so that two engines which move them never wait for each other.
+    ordered = sorted(counts, key=lambda count: count.series)
+    session.connection().execute(statement, [_moved(count, now) for count in ordered])
+
+
+def _moved(count: _Count, now: datetime) -> dict[str, object]:
+    last = count.state.last
+    assert last is not None
+    open_ns, open_value = _columns(count.state.open)
+    fell_ns, fell_value = _columns(count.state.fell)
+    rollovers, resets, jumps, glitches = count.seen
+    return {
+        "of": count.series,
+        "was_read_to_ns": count.was_read_to_ns,
+        "total": count.total,
+        "read_to_ns": count.read_to_ns,
+        "updated_at": now,
+        "last_ns": last.at,
+        "last_value": last.value,
+        "open_ns": open_ns,
+        "open_value": open_value,
+        "fell_ns": fell_ns,
+        "fell_value": fell_value,
+        "rollovers": rollovers,
+        "resets": resets,
+        "jumps": jumps,
+        "glitches": glitches,
+    }
 
 
 def _columns(reading: Reading | None) -> tuple[int | None, float | None]:

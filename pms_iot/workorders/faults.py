@@ -181,6 +181,28 @@ def telemetry_recovered(session: Session, *, alert_id: int, at: datetime) -> int
     return link.work_order_id
 
 
+def awaits_verdict(session: Session, at: datetime, verify_after_s: float) -> bool:
+    """Whether `verify` would judge any order now; only reads."""
+    settled = at - timedelta(seconds=verify_after_s)
+    done = (
+        select(WorkOrder.id, OrderAlert.id, OrderAlert.recovered_at)
+        .join(OrderAlert, col(OrderAlert.work_order_id) == col(WorkOrder.id), isouter=True)
+        .where(
+            WorkOrder.status == Status.DONE,
+            WorkOrder.kind == "corrective",
+            col(WorkOrder.finished_at) <= settled,
+        )
+    )
+    firing, unsettled, all_done = set[int | None](), set[int | None](), set[int | None]()
+    for order_id, alert_id, recovered_at in session.exec(done):
+        all_done.add(order_id)
+        if alert_id is not None and recovered_at is None:
+            firing.add(order_id)
+        elif recovered_at is not None and recovered_at > settled:
+            unsettled.add(order_id)
+    return bool(firing or all_done - unsettled)
+
+
 def verify(session: Session, at: datetime, verify_after_s: float) -> list[Verification]:
     """Judges the finished corrective orders by telemetry, `verify_after_s` after their finish.
 

@@ -8,12 +8,13 @@ A preventive order closes when it is finished or cancelled; the maintenance plan
 (`maintenance.service.tick` asks `endings`), so callers need not know which kind an order is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from pms_iot.kernel.db import insert_new
 from pms_iot.kernel.errors import NotFoundError
@@ -31,6 +32,7 @@ from pms_iot.workorders.evidence import (
 from pms_iot.workorders.faults import (
     FaultOutcome,
     Verification,
+    awaits_verdict,
     raise_fault,
     telemetry_recovered,
     verify,
@@ -56,6 +58,7 @@ __all__ = [
     "add_note",
     "add_photo",
     "assign",
+    "awaits_verdict",
     "cancel",
     "carry",
     "check_item",
@@ -335,13 +338,13 @@ def carry(session: Session, order_id: int, at: datetime, *, due_on: str) -> None
     session.flush()
 
 
-def endings(session: Session, order_ids: Iterable[int]) -> list[Ending]:
-    """Those of the orders that have ended, with who ended them."""
+def endings(session: Session, order_ids: Sequence[int] | SelectOfScalar[Any]) -> list[Ending]:
+    """Those of the orders that have ended, with who ended them; ids, or a query for them."""
     query = (
         select(WorkOrder, WorkOrderEvent)
         .join(WorkOrderEvent, col(WorkOrderEvent.work_order_id) == col(WorkOrder.id))
         .where(
-            col(WorkOrder.id).in_(list(order_ids)),
+            col(WorkOrder.id).in_(order_ids),
             col(WorkOrder.status).in_(ENDED),
             col(WorkOrderEvent.kind).in_(("close", "cancel")),
         )

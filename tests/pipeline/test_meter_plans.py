@@ -58,7 +58,7 @@ def runs(rig: Rig, path: Pipeline, *readings: float) -> int:
         at_s = (rig.clock.now() - T0).total_seconds()
         rig.send(path, [("PU-01", at_s, {"starts": reading})])
         rig.clock.advance(61)
-        path.tick(None)
+        path.maintain()
     return len(rig.rows("select id from work_order"))
 
 
@@ -87,5 +87,5 @@ def test_a_store_that_is_away_delays_only_what_needs_it(metered: Rig) -> None:
     assert runs(metered, path, 5000, 5001) == 0
     metered.samples.close()
     metered.clock.advance(120)
-    path.tick(None)  # plans by the calendar go on
+    path.maintain()  # plans by the calendar go on
     metered.core.dispose()

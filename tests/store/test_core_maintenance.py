@@ -1,7 +1,7 @@
 """Maintenance: due, opened once, done, missed, skipped, whatever the engine went through."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -67,10 +67,11 @@ def look(
     *templates: PlanTemplate,
     meters: Mapping[str, float | None] | None = None,
 ) -> list[maintenance.OpenedOccurrence]:
-    with transaction(core) as session:
-        return maintenance.tick(
-            session, templates, morning(day), lambda _, point: (meters or {}).get(point)
-        )
+    def readings(places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        found = {place: (meters or {}).get(place[1]) for place in places}
+        return {place: value for place, value in found.items() if value is not None}
+
+    return maintenance.tick(core, templates, morning(day), readings)
 
 
 def ledger(core: Engine) -> list[tuple[str, str, str]]:
@@ -124,9 +125,8 @@ def test_the_day_begins_where_the_site_is(core: Engine) -> None:
     seed(core)
     plan_for(core, STATUTORY)
     before, after = datetime(2026, 3, 12, 15, 59, tzinfo=UTC), datetime(2026, 3, 12, 16, tzinfo=UTC)
-    with transaction(core) as session:
-        assert maintenance.tick(session, [STATUTORY], before, lambda *_: None) == []
-        assert len(maintenance.tick(session, [STATUTORY], after, lambda *_: None)) == 1
+    assert maintenance.tick(core, [STATUTORY], before, lambda _places: {}) == []
+    assert len(maintenance.tick(core, [STATUTORY], after, lambda _places: {})) == 1
 
 
 def test_finished_order_ends_its_occurrence_as_done(core: Engine) -> None:

@@ -27,6 +27,7 @@ from pms_iot.kernel.clock import Clock, ManualClock, to_ns
 from pms_iot.kernel.db import open_engine, transaction
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.kernel.users import Account, Role
+from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.maintenance.plans import sync_plans
 from pms_iot.maintenance.service import tick
 from pms_iot.notify.tables import OutboxMessage
@@ -217,9 +218,10 @@ def fill(plant: Plant) -> None:
     plant.arrive("EL-02", {"floor": 3, "mode": 1}, now - timedelta(hours=5))
     _alerts(plant, now)
     with transaction(plant.deps.engine) as session:
-        _plans(session, plant, now)
+        templates = _plans(session, plant, now)
         _system(session, now)
         _ledger(session, plant, now)
+    tick(plant.deps.engine, templates, now, lambda _places: {})
 
 
 def _history(plant: Plant, now: datetime) -> Batch:
@@ -253,13 +255,13 @@ def _alerts(plant: Plant, now: datetime) -> None:
     plant.fire("EL-02", "elevator.silent", now - timedelta(hours=4, minutes=57), limit=None, template="silent", last_ns=to_ns(hours[5]), for_s=180.0)  # fmt: skip
 
 
-def _plans(session: Session, plant: Plant, now: datetime) -> None:
+def _plans(session: Session, plant: Plant, now: datetime) -> list[PlanTemplate]:
     templates = [plan for pack in plant.packs.values() for plan in pack.plans]
     assets = session.exec(select(Asset)).all()
     done = date(2026, 11, 1)
     last = {(asset.code, plan.id.partition(".")[2]): done for asset in assets for plan in templates if plan.kind == asset.kind}  # fmt: skip
     sync_plans(session, templates, assets, now.date(), last)
-    tick(session, templates, now, lambda _asset, _point: None)
+    return templates
 
 
 def _system(session: Session, now: datetime) -> None:

@@ -116,8 +116,10 @@ def test_maintenance_due_by_a_meter_says_how_complete_its_readings_are(plant: Pl
     plant.deps.store.write(batch)
     with transaction(plant.deps.engine) as session:
         Books(plant.deps.catalog).meet(session, batch)
-        tick(session, templates, NOW, lambda _asset, _point: 0.0)
-        tick(session, templates, NOW, lambda _asset, _point: 1e9)
+    for reading in (0.0, 1e9):
+        tick(
+            plant.deps.engine, templates, NOW, lambda places, at=reading: dict.fromkeys(places, at)
+        )
     client = log_in("viewer")
     assert "readings of 7 days: 50 %" in client.get("/pm", params={"asset": "BP-01"}).text
     away = create_app(replace(plant.deps, store=AwayStore(plant.deps.store)))

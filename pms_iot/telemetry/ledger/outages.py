@@ -89,6 +89,18 @@ class EnginePulse:
     def __init__(self) -> None:
         self._why = "stopped"
         self._has_beaten = False
+        self._written: datetime | None = None  # the beat in the transaction at hand
+        self._at: datetime | None = None  # the last one that is committed
+
+    def is_due(self, now: datetime, hearing_since: datetime | None) -> bool:
+        """Whether `beat` has anything to do; else its transaction can be saved."""
+        if hearing_since is None or self._at is None:
+            return True
+        return hearing_since > self._at or now - self._at >= PULSE_EVERY
+
+    def committed(self) -> None:
+        """The last beat is on record now."""
+        self._at = self._written
 
     def beat(
         self, session: Session, now: datetime, hearing_since: datetime | None, why: str
@@ -99,12 +111,14 @@ class EnginePulse:
             return
         row = session.get(LedgerPulse, _ENGINE)
         if row is None:
-            session.add(LedgerPulse(name=_ENGINE, at=now))
+            row = LedgerPulse(name=_ENGINE, at=now)
+            session.add(row)
         elif hearing_since > row.at:
             _begin(session, _ENGINE, "", "", row.at, self._why, end=hearing_since)
             row.at = now
         elif now - row.at >= PULSE_EVERY:
             row.at = now
+        self._written = row.at
         self._why, self._has_beaten = "broker", True
 
 
