@@ -6,11 +6,12 @@ that windows of the store close all the while: see `Gateway.begin_of`.
 
 import json
 import random
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -127,14 +128,17 @@ class Gateway:
                 self._progress = now
             self._next = max(self._next, last + 1)
         for seq, body in some:
-            head = f"#pms1 gw={self.name} epoch={self.epoch} seq={seq} n={SAMPLES} base={acked + 1}\n"
+            head = (
+                f"#pms1 gw={self.name} epoch={self.epoch} seq={seq} n={SAMPLES} base={acked + 1}\n"
+            )
             self._client.publish(f"pms/v1/{SITE}/{self.name}/data", head.encode() + body, 1)
         self.published += len(some)
 
     def cut(self) -> None:
         """The connection breaks; what is under way on it may be lost."""
         if (sock := self._client.socket()) is not None:
-            sock.close()
+            with suppress(OSError):  # it has just broken by itself
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._client.disconnect()

@@ -33,7 +33,9 @@ class Engine:
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True)
-        self.began: Counter[str] = Counter()  # counters of all lives, as of shortly before their ends
+        self.began: Counter[str] = (
+            Counter()
+        )  # counters of all lives, as of shortly before their ends
         self.settings = Settings(data_dir=directory)
         environ = {
             "PMS_DATA_DIR": str(directory),
@@ -57,7 +59,9 @@ class Engine:
         site = self._write("site.yaml", _site())
         self._pretend_age()
         command = [sys.executable, busy_engine.__file__, "serve", "--site", str(site)]
-        self.server = Server("engine", command, web, directory, lambda: listens(web), environ=environ)
+        self.server = Server(
+            "engine", command, web, directory, lambda: listens(web), environ=environ
+        )
 
     def start(self, *, wait: bool = True) -> None:
         ready = self.server.ready
