@@ -1,6 +1,6 @@
 """kill -9 of the engine and of its store under load: what was acknowledged is stored once, as it was sent.
 
-`make chaos` runs it long; `make test` runs a short one. Knobs: CHAOS_KILLS (of each test), CHAOS_SEED.
+`make chaos-telemetry` runs it long, as does `make chaos`; `make test` runs a short one. Knobs: CHAOS_KILLS (of each test), CHAOS_SEED.
 """
 
 import os
