@@ -4,8 +4,8 @@ from pms_iot.cli import main
 from pms_iot.telemetry.embedded import keeper
 from pms_iot.telemetry.mirrored import forwarder
 
-KEEPER = {"LOG_SAMPLES": 12_000, "LOG_AGE_S": 2.0, "_LOOK_S": 0.05, "_FINISH_S": 1.0}
-KEEPER |= {"MERGED_AT_ONCE": 4, "GRACE_NS": 0, "_ROWS": 40, "_WINDOWS": 10}
+KEEPER = {"LOG_SAMPLES": 12_000, "LOG_AGE_S": 3.0, "_LOOK_S": 0.05, "_FINISH_S": 2.0}
+KEEPER |= {"MERGED_AT_ONCE": 4, "GRACE_NS": 0}
 FORWARDER = {"_SAMPLES": 2000, "_RETRY_S": (0.1, 1.0)}
 
 if __name__ == "__main__":
