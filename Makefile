@@ -1,9 +1,9 @@
-# make demo · make test · make check · make bench · make bench-edge · make bench-telemetry · make chaos · make fuzz
+# make demo · make test · make check · make bench · make bench-edge · make bench-telemetry · make chaos · make chaos-telemetry · make fuzz
 VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-edge bench-telemetry chaos fuzz lock clean
+.PHONY: demo test check bench bench-edge bench-telemetry chaos chaos-telemetry fuzz lock clean
 demo: $(VENV)/.ready
 	$(VENV)/bin/pms-iot demo
 
@@ -32,6 +32,12 @@ chaos: export CHAOS_SECONDS ?= 200
 chaos: export CHAOS_SEED ?= $(shell date +%s)
 chaos: $(VENV)/.ready
 	$(PY) -m pytest tests/chaos -n 0 -s
+
+# Only engine and store under telemetry load: fifty kills with the embedded store, fifty with InfluxDB.
+chaos-telemetry: export CHAOS_KILLS ?= 50
+chaos-telemetry: export CHAOS_SEED ?= $(shell date +%s)
+chaos-telemetry: $(VENV)/.ready
+	$(PY) -m pytest tests/chaos/test_telemetry_chaos.py -n 0 -s
 
 # Coverage-guided, over every decoder of bytes from outside; FUZZ_SECONDS for each of the five.
 fuzz: export FUZZ_SECONDS ?= 150

@@ -273,7 +273,11 @@ class InfluxStore:
             raise StoreUnavailableError(f"InfluxDB: {error!r}") from error
         if answer.status_code != 200:
             raise StoreUnavailableError(f"InfluxDB {answer.status_code}: {answer.text[:500]}")
-        results = orjson.loads(answer.content)["results"]
+        try:
+            results = orjson.loads(answer.content)["results"]
+        except (orjson.JSONDecodeError, KeyError) as error:  # cut off: it ended while it answered
+            said = answer.text[:200]
+            raise StoreUnavailableError(f"InfluxDB, no answer but {said!r}") from error
         for result in results:
             if "error" in result:
                 raise StoreUnavailableError(f"InfluxDB: {result['error']}")

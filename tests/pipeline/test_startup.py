@@ -1,6 +1,7 @@
 """Mistakes at the start: named in a line each, exit code 1, no traceback; servers that come later are waited for."""
 
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ import pytest
 
 from pms_iot.kernel.db import open_engine
 from pms_iot.kernel.migrations import upgrade
+from pms_iot.telemetry.embedded import EmbeddedStore
 from tests.pipeline.rig import RULES, SITE
 from tests.pipeline.serving import Engine, Gateway, command, refused, temp
 from tests.servers import Server, free_port, mosquitto, wait_for
@@ -112,6 +114,21 @@ def test_an_influxdb_that_is_away_holds_up_no_start(tmp_path: Path, broker: Serv
         gateway = Gateway(broker.port)
         gateway.wait_acked(gateway.send(temp(20)))
         wait_for(lambda: str(port) in engine.log, "the address in the log", 30, 0.05)
+        gateway.close()
+
+
+def test_a_server_that_is_away_holds_up_no_start_of_a_store_that_is_days_old(
+    tmp_path: Path, broker: Server
+) -> None:
+    """What this store has then begins a day ago, later at each look; new rules read a history from before."""
+    env = {"PMS_MQTT__PORT": broker.port, "PMS_INFLUX__URL": f"http://127.0.0.1:{free_port()}"}
+    (tmp_path / "engine").mkdir()
+    three_days_ago = time.time_ns() - 3 * 86_400 * 10**9
+    EmbeddedStore(tmp_path / "engine" / "samples.db", now_ns=lambda: three_days_ago).close()
+    with Engine(tmp_path / "engine", env) as engine:
+        gateway = Gateway(broker.port)
+        gateway.wait_acked(gateway.send(temp(20)))
+        assert "older history cannot be read now" in engine.log
         gateway.close()
 
 

@@ -1,5 +1,7 @@
 """What only InfluxDB does: refusals, outages, what others see in the bucket."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx2
@@ -79,3 +81,22 @@ def test_outages_are_named_and_end(tmp_path: Path, catalog: SeriesCatalog) -> No
         store.write(Batch.of([series], [T0 + 1], [2.0]))
         assert store.read(series, 0, 2**62).value.tolist() == [1.0, 2.0]
         store.close()
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"results":[{"statem', b"{}"])
+def test_an_answer_that_is_cut_off_is_an_outage(answer: bytes, catalog: SeriesCatalog) -> None:
+    """A server killed while it answers, behind a proxy: status 200 and not the whole of the rest."""
+
+    class Cut(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+    with HTTPServer(("127.0.0.1", 0), Cut) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        store = InfluxStore(InfluxSettings(url=f"http://127.0.0.1:{proxy.server_port}"), catalog)
+        with pytest.raises(StoreUnavailableError, match="no answer but"):
+            store.read(catalog.of_asset("EL-01")["p0"], 0, 2**62)
+        store.close()
+        proxy.shutdown()
