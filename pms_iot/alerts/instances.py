@@ -9,7 +9,8 @@ from pms_iot.alerts.rule import Rule
 from pms_iot.alerts.transition import alert_key
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.telemetry.condition import Condition
-from pms_iot.telemetry.gates import Groups, Lock
+from pms_iot.telemetry.gates import Lock
+from pms_iot.telemetry.groups import Groups
 
 _S = 1_000_000_000
 

@@ -22,7 +22,8 @@ from pms_iot.assets.series import SeriesSource
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.fresh import LastSeen
-from pms_iot.telemetry.gates import Gates, run_starts
+from pms_iot.telemetry.gates import Gates
+from pms_iot.telemetry.groups import run_starts
 
 _VERSION = 1
 _IDLE, _PENDING, _FIRING, _CLEARING = range(4)

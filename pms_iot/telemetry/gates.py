@@ -4,13 +4,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Condition
+from pms_iot.telemetry.groups import Groups, run_starts
 
 _KEPT = 32  # changes remembered for each gate; enough for lanes that run ahead of each other
 _NEVER = np.iinfo(np.int64).min
@@ -146,30 +147,6 @@ class Gates:
         return at - self._times[i][last] >= self._locks[i].for_ns
 
 
-class Groups:
-    """The members of group 0, 1, …: lists of unequal length as two arrays."""
-
-    def __init__(self, groups: Sequence[Sequence[int]]) -> None:
-        self.count = np.array([len(group) for group in groups], np.intp)
-        self._first = np.cumsum(self.count) - self.count
-        self._members = np.array([member for group in groups for member in group], np.intp)
-
-    def __len__(self) -> int:
-        return len(self.count)
-
-    def place(self, numbers: NDArray[np.int32]) -> Index:
-        """These numbers as groups; the last group stands for all beyond it."""
-        return np.minimum(numbers, len(self.count) - 1, dtype=np.intp)
-
-    def expand(self, groups: Index) -> tuple[Index, Index]:
-        """(position in `groups`, member) for each member of each of these groups."""
-        times = self.count[groups]
-        position = np.repeat(np.arange(len(groups)), times)
-        # What must be added to a place in the result to get the place among the members.
-        shift = self._first[groups] - (np.cumsum(times) - times)
-        return position, self._members[np.arange(len(position)) + shift[position]]
-
-
 def _before(group: Index, value: NDArray[_T], last: NDArray[_T]) -> NDArray[_T]:
     """What stood before each value in its group, whose members adjoin; `last` is of earlier batches."""
     before = np.empty_like(value)
@@ -177,10 +154,3 @@ def _before(group: Index, value: NDArray[_T], last: NDArray[_T]) -> NDArray[_T]:
     starts = run_starts(group)
     before[starts] = last[group[starts]]
     return before
-
-
-def run_starts(group: NDArray[Any]) -> Index:
-    """Where each run of equal numbers starts."""
-    starts = np.ones(len(group), np.bool_)
-    np.not_equal(group[1:], group[:-1], out=starts[1:])
-    return np.flatnonzero(starts)
