@@ -82,14 +82,18 @@ class ColumnarDetector(ABC):
         mine = usable.take(rows >= 0)
         rows = rows[rows >= 0]
         is_open = self._open(rows, mine.at)
-        found: list[Batch] = []
+        order: list[Rows] = []
+        found: list[Floats] = []
         for tick in _ticks(mine.series):
-            scores = self._tick(rows[tick], mine.at[tick], mine.value[tick], is_open[tick])
-            row, nth = np.nonzero(~np.isnan(scores))
-            series = self._scores[rows[tick][row], nth]
-            found.append(Batch.of(series, mine.at[tick][row], scores[row, nth]))
+            order.append(tick)
+            found.append(self._tick(rows[tick], mine.at[tick], mine.value[tick], is_open[tick]))
         self._gates.forget()
-        return Batch.concat(found)
+        if not found:
+            return Batch.empty()
+        scores, position = np.concatenate(found), np.concatenate(order)
+        sample, nth = np.nonzero(~np.isnan(scores))
+        position = position[sample]
+        return Batch.of(self._scores[rows[position], nth], mine.at[position], scores[sample, nth])
 
     def snapshot(self) -> bytes:
         meta = {"series": self._series.tolist(), "gates": self._gates.snapshot()}
