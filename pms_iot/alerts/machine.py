@@ -9,7 +9,6 @@ as gateways send it.
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from pms_iot.alerts.instances import Instances
 from pms_iot.alerts.rule import Condition, Rule
+from pms_iot.alerts.steps import Steps
 from pms_iot.alerts.transition import Firing, Transition
 from pms_iot.assets.series import SeriesSource
 from pms_iot.kernel.arrays import pack, unpack
@@ -174,16 +174,20 @@ class RuleEngine:
             begins=table.begins(rows, value),
             goes_on=table.goes_on(rows, value),
         )
-        steady = np.logical_and.reduceat(self._stays(rows, steps), starts)
+        waits = (self._phase[rows] == _CLEARING) & ~steps.is_open
+        waits = np.logical_and.reduceat(waits, starts)
+        waited = np.add.reduceat(steps.since_last, starts)[waits]
+        walked = ~(waits | np.logical_and.reduceat(self._stays(rows, steps), starts))
+        self._begun[rows[starts[waits]]] += waited  # as in `_walk`: only open time counts
         ends, found = np.append(starts[1:], len(rows)), list[Transition]()
-        for start, end in zip(starts[~steady].tolist(), ends[~steady].tolist(), strict=True):
+        for start, end in zip(starts[walked].tolist(), ends[walked].tolist(), strict=True):
             row = int(rows[start])
             for kind, nth, since in self._walk(row, steps.part(start, end)):
                 t, x = int(at[start + nth]), float(value[start + nth])
                 found.append(self._transition(kind, row, t, since, x, usable))
         return found
 
-    def _stays(self, rows: NDArray[np.intp], steps: "Steps") -> NDArray[np.bool_]:
+    def _stays(self, rows: NDArray[np.intp], steps: Steps) -> NDArray[np.bool_]:
         """Where a sample leaves its row exactly as it is: what `_walk` does in most cases."""
         table, waited = self._table, steps.at - self._begun[rows]
         begins, closed = steps.begins & steps.is_open, ~steps.is_open
@@ -197,7 +201,7 @@ class RuleEngine:
             ),
         )
 
-    def _walk(self, row: int, steps: "Steps") -> Iterator[tuple[Kind, int, int]]:
+    def _walk(self, row: int, steps: Steps) -> Iterator[tuple[Kind, int, int]]:
         """Takes one row through its samples. States: idle, pending (on-delay), firing, clearing.
 
         Yields (kind, number of the sample, since when) of what begins and ends.
@@ -279,27 +283,6 @@ class RuleEngine:
         if series < len(self._last) and not np.isnan(self._last[series]):
             return float(self._last[series])
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Samples as their rows see them, as columns; those of one row adjoin."""
-
-    at: NDArray[np.int64]
-    since_last: NDArray[np.int64]
-    gap: NDArray[np.bool_]
-    is_open: NDArray[np.bool_]
-    begins: NDArray[np.bool_]  # whether the condition is true if it was not before
-    goes_on: NDArray[np.bool_]  # and if it was
-
-    def part(self, start: int, end: int) -> "Steps":
-        return Steps(*(column[start:end] for column in self._columns()))
-
-    def each(self) -> Iterator[tuple[int, int, bool, bool, bool, bool]]:
-        return zip(*(column.tolist() for column in self._columns()), strict=True)
-
-    def _columns(self) -> tuple[NDArray[Any], ...]:
-        return self.at, self.since_last, self.gap, self.is_open, self.begins, self.goes_on
 
 
 def _grown(column: NDArray[_T], size: int, fill: float) -> NDArray[_T]:
