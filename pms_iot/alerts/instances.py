@@ -10,6 +10,7 @@ from pms_iot.alerts.transition import alert_key
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.telemetry.condition import Condition
 from pms_iot.telemetry.gates import Lock
+from pms_iot.telemetry.groups import Groups
 
 _S = 1_000_000_000
 
@@ -17,7 +18,7 @@ _S = 1_000_000_000
 class Instances:
     """Row i watches series `info[i].id` with `rule[i]`; the limits of all rows are arrays.
 
-    Rows are ordered by series, so the rows of series s are first[s] … first[s] + count[s] - 1.
+    Rows are ordered by series.
     """
 
     def __init__(self, rules: Iterable[Rule], series: Iterable[SeriesInfo]) -> None:
@@ -39,10 +40,12 @@ class Instances:
         return len(self.keys)
 
     def _index_series(self) -> None:
-        ids = np.array([info.id for info in self.info], np.int64)
-        size = int(ids[-1]) + 1 if len(ids) else 0
-        self.count = np.bincount(ids, minlength=size)
-        self.first = np.concatenate(([0], np.cumsum(self.count)))[:size]
+        self.series = np.array([info.id for info in self.info], np.intp)
+        size = int(self.series.max(initial=-1)) + 2  # the last stands for all series beyond
+        of_series: list[list[int]] = [[] for _ in range(size)]
+        for row, info in enumerate(self.info):
+            of_series[info.id].append(row)
+        self.of_series = Groups(of_series)
 
     def _compile(self) -> None:
         conditions: list[Condition] = []
@@ -51,6 +54,8 @@ class Instances:
             conditions.append(rule.condition)
         self.high = np.array([c.high for c in conditions])
         self.low = np.array([c.low for c in conditions])
+        self.clear_high = np.array([c.clear_high for c in conditions])
+        self.clear_low = np.array([c.clear_low for c in conditions])
         # Codes in columns padded with NaN, which equals nothing; `negated` swaps "one of" to "none of".
         self.codes = np.full(
             (len(self), max((len(c.values) for c in conditions), default=0)), np.nan
@@ -60,21 +65,48 @@ class Instances:
         self.discrete = np.array([c.discrete for c in conditions], np.bool_)
         self.negated = np.array([c.op == "not_equals" for c in conditions], np.bool_)
         # Data that stops for longer says nothing about the time between.
-        self.max_gap_ns = [int(max(3 * (i.period_s or 0.0), 60.0) * _S) for i in self.info]
-        self.for_ns = [int(rule.for_s * _S) for rule in self.rule]
-        self.clear_for_ns = [int(rule.clear_for_s * _S) for rule in self.rule]
+        gaps = [int(max(3 * (i.period_s or 0.0), 60.0) * _S) for i in self.info]
+        self.max_gap_ns = np.array(gaps, np.int64)
+        self.for_ns = np.array([int(rule.for_s * _S) for rule in self.rule], np.int64)
+        self.clear_for_ns = np.array([int(rule.clear_for_s * _S) for rule in self.rule], np.int64)
+        self._find_quiet(conditions)
 
-    def expand(self, series: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """(position in `series`, row) for each row that watches each of these series."""
-        known = np.flatnonzero(series < len(self.count))
-        times = self.count[series[known]]
-        position = np.repeat(known, times)
-        nth = np.arange(len(position)) - np.repeat(np.cumsum(times) - times, times)
-        return position, self.first[series[position]] + nth
+    def _find_quiet(self, conditions: Sequence[Condition]) -> None:
+        """For each series the values with which no row of it begins, so that most need no look."""
+        size = len(self.of_series)
+        self._most, self._least = np.full(size, np.inf), np.full(size, -np.inf)
+        np.minimum.at(self._most, self.series, self.high)
+        np.maximum.at(self._least, self.series, self.low)
+        first = np.array([min(c.values, default=np.inf) for c in conditions])
+        last = np.array([max(c.values, default=-np.inf) for c in conditions])
+        first[self.negated], last[self.negated] = -np.inf, np.inf  # true of nearly every value
+        self._first_code, self._last_code = np.full(size, np.inf), np.full(size, -np.inf)
+        np.minimum.at(self._first_code, self.series, first)
+        np.maximum.at(self._last_code, self.series, last)
+
+    def may_begin(
+        self, series: NDArray[np.intp], least: NDArray[np.float64], most: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """False where no row of the series begins with any value from `least` to `most`."""
+        beyond = (most > self._most[series]) | (least < self._least[series])
+        return beyond | ((most >= self._first_code[series]) & (least <= self._last_code[series]))
 
     def begins(self, rows: NDArray[np.intp], value: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether the condition of each row is true of its value, gates and hysteresis left aside."""
-        truth = (value > self.high[rows]) | (value < self.low[rows])
+        return self._true(rows, value, self.low, self.high)
+
+    def goes_on(self, rows: NDArray[np.intp], value: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """As `begins`, of rows whose condition was true before: with hysteresis."""
+        return self._true(rows, value, self.clear_low, self.clear_high)
+
+    def _true(
+        self,
+        rows: NDArray[np.intp],
+        value: NDArray[np.float64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        truth = (value > high[rows]) | (value < low[rows])
         discrete = self.discrete[rows]
         if discrete.any():
             chosen = rows[discrete]

@@ -8,24 +8,29 @@ as gateways send it.
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pms_iot.alerts.instances import Instances
 from pms_iot.alerts.rule import Condition, Rule
+from pms_iot.alerts.steps import Steps
 from pms_iot.alerts.transition import Firing, Transition
 from pms_iot.assets.series import SeriesSource
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.fresh import LastSeen
 from pms_iot.telemetry.gates import Gates
+from pms_iot.telemetry.groups import run_starts
 
 _VERSION = 1
 _IDLE, _PENDING, _FIRING, _CLEARING = range(4)
 _NEVER = np.iinfo(np.int64).min
+
+_T = TypeVar("_T", bound=np.generic)
+Kind = Literal["fired", "resolved"]
 
 
 class RuleEngine:
@@ -37,7 +42,8 @@ class RuleEngine:
         said = repr((_VERSION, self._rules)).encode()
         self.config_hash = hashlib.sha256(said).hexdigest()[:16]
         self._seen = LastSeen()
-        self._last = np.empty(0)  # last value of each series, to tell what was expected
+        # Of each series: the last usable sample's value, to tell what was expected, and its time.
+        self._last, self._heard = np.empty(0), np.empty(0, np.int64)
         self._build()
 
     @property
@@ -54,10 +60,13 @@ class RuleEngine:
         usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
         if not len(usable):
             return []
+        self._last = _grown(self._last, len(self._seen.at), np.nan)
+        self._heard = _grown(self._heard, len(self._seen.at), _NEVER)
         self._gates.learn(usable)
         found = self._judge(usable)
         self._gates.forget()
-        self._keep_last(usable)
+        self._last[usable.series] = usable.value  # the last of each series wins
+        self._heard[usable.series] = usable.at
         return sorted(found, key=lambda t: (t.at_ns, t.key))
 
     def adopt(self, live: Iterable[Firing]) -> list[str]:
@@ -81,6 +90,7 @@ class RuleEngine:
         """Takes up a snapshot made under the same rules (`config_hash`); new assets start fresh."""
         meta, arrays = unpack(state)
         self._seen, self._last = LastSeen(arrays.pop("seen")), arrays.pop("last")
+        self._heard = np.empty(0, np.int64)
         self._carry(meta["keys"], arrays)
         self._gates.restore(meta["gates"])
 
@@ -92,11 +102,15 @@ class RuleEngine:
         self._phase = np.zeros(size, np.uint8)
         self._begun = np.zeros(size, np.int64)  # start of the present on-delay or off-delay
         self._since = np.zeros(size, np.int64)  # when the condition of a firing alert began
-        self._heard = np.full(size, _NEVER)  # last usable sample
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        names = ("phase", "begun", "since", "heard")
-        return {name: getattr(self, f"_{name}") for name in names}
+        self._heard = _grown(self._heard, len(self._table.of_series), _NEVER)
+        return {
+            "phase": self._phase,
+            "begun": self._begun,
+            "since": self._since,
+            "heard": self._heard[self._table.series],
+        }
 
     def _rebuild(self) -> None:
         """The catalog has changed: known rows keep their state."""
@@ -108,82 +122,119 @@ class RuleEngine:
     def _carry(self, keys: list[str], columns: dict[str, NDArray[Any]]) -> None:
         old = {key: i for i, key in enumerate(keys)}
         shared = [key for key in self._table.keys if key in old]
-        to = [self._table.row[key] for key in shared]
+        to = np.array([self._table.row[key] for key in shared], np.intp)
+        chosen = [old[key] for key in shared]
+        self._heard = _grown(self._heard, len(self._table.of_series), _NEVER)
+        self._heard[self._table.series[to]] = columns["heard"][chosen]
         for name, column in self._columns().items():
-            column[to] = columns[name][[old[key] for key in shared]]
-
-    def _keep_last(self, usable: Batch) -> None:
-        if len(self._last) < len(self._seen.at):
-            new = np.full(len(self._seen.at), np.nan)
-            new[: len(self._last)] = self._last
-            self._last = new
-        self._last[usable.series] = usable.value
+            column[to] = columns[name][chosen]
 
     def _judge(self, usable: Batch) -> list[Transition]:
-        position, rows = self._table.expand(usable.series)
-        hot = self._table.begins(rows, usable.value[position]) | (self._phase[rows] != _IDLE)
-        found: list[Transition] = []
-        before = self._heard.copy() if hot.any() else self._heard
-        self._heard[rows] = usable.at[position]  # the newest of each row wins
-        if not hot.any():
-            return found
-        walked = np.isin(rows, rows[hot])
-        position, rows = position[walked], rows[walked]
-        order = np.argsort(rows, kind="stable")
-        position, rows = position[order], rows[order]
-        starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1])))
-        for part in np.split(position, starts[1:]):
-            row = int(rows[starts[0]])
-            starts = starts[1:]
-            found += self._walk(row, part, usable, int(before[row]))
+        """Looks first at each series as a whole, then at the rows where something begins or has begun."""
+        starts = run_starts(usable.series)
+        lengths = np.diff(starts, append=len(usable))
+        series = self._table.of_series.place(usable.series[starts])
+        least, most = (each.reduceat(usable.value, starts) for each in (np.minimum, np.maximum))
+        stirred = self._table.may_begin(series, least, most) | self._has_begun()[series]
+        if not stirred.any():
+            return []
+        samples = np.flatnonzero(np.repeat(stirred, lengths))
+        nth, rows = self._table.of_series.expand(np.repeat(series[stirred], lengths[stirred]))
+        position = samples[nth]
+        begins = self._table.begins(rows, usable.value[position])
+        busy = self._phase[rows] != _IDLE
+        hot = np.flatnonzero(begins | busy)
+        hot = hot[busy[hot] | self._gates.open_at(rows[hot], usable.at[position[hot]])]
+        chosen = np.zeros(len(self._table), np.bool_)
+        chosen[rows[hot]] = True
+        moved = np.flatnonzero(chosen[rows])
+        moved = moved[np.argsort(rows[moved], kind="stable")]
+        return self._move(rows[moved], position[moved], usable) if len(moved) else []
+
+    def _has_begun(self) -> NDArray[np.bool_]:
+        """Of each series whether one of its rows is not idle."""
+        flags = np.zeros(len(self._table.of_series), np.bool_)
+        flags[self._table.series[np.flatnonzero(self._phase)]] = True
+        return flags
+
+    def _move(
+        self, rows: NDArray[np.intp], position: NDArray[np.intp], usable: Batch
+    ) -> list[Transition]:
+        """Takes rows through their samples, pairs of which are given: together if nothing changes."""
+        table, at, value = self._table, usable.at[position], usable.value[position]
+        starts = run_starts(rows)
+        heard = np.concatenate((at[:1], at[:-1]))
+        heard[starts] = self._heard[table.series[rows[starts]]]
+        steps = Steps(
+            at=at,
+            since_last=at - heard,
+            # Two samples far apart do not prove what was true between them: the delay starts again.
+            gap=at > heard + table.max_gap_ns[rows],
+            is_open=self._gates.open_at(rows, at),
+            begins=table.begins(rows, value),
+            goes_on=table.goes_on(rows, value),
+        )
+        waits = (self._phase[rows] == _CLEARING) & ~steps.is_open
+        waits = np.logical_and.reduceat(waits, starts)
+        waited = np.add.reduceat(steps.since_last, starts)[waits]
+        walked = ~(waits | np.logical_and.reduceat(self._stays(rows, steps), starts))
+        self._begun[rows[starts[waits]]] += waited  # as in `_walk`: only open time counts
+        ends, found = np.append(starts[1:], len(rows)), list[Transition]()
+        for start, end in zip(starts[walked].tolist(), ends[walked].tolist(), strict=True):
+            row = int(rows[start])
+            for kind, nth, since in self._walk(row, steps.part(start, end)):
+                t, x = int(at[start + nth]), float(value[start + nth])
+                found.append(self._transition(kind, row, t, since, x, usable))
         return found
 
-    def _walk(
-        self, row: int, position: NDArray[np.intp], usable: Batch, heard: int
-    ) -> list[Transition]:
-        """Takes one row through its samples. States: idle, pending (on-delay), firing, clearing."""
-        table, found = self._table, list[Transition]()
-        condition = table.rule[row].condition
-        assert condition is not None
-        at = usable.at[position]
-        gate = self._gates.open_at(row, at)
-        phase, begun, since = (
-            int(self._phase[row]),
-            int(self._begun[row]),
-            int(self._since[row]),
+    def _stays(self, rows: NDArray[np.intp], steps: Steps) -> NDArray[np.bool_]:
+        """Where a sample leaves its row exactly as it is: what `_walk` does in most cases."""
+        table, waited = self._table, steps.at - self._begun[rows]
+        begins, closed = steps.begins & steps.is_open, ~steps.is_open
+        return np.choose(
+            self._phase[rows],
+            (
+                ~begins,
+                begins & ~steps.gap & (waited < table.for_ns[rows]),
+                closed | steps.goes_on,
+                ~closed & ~steps.goes_on & ~steps.gap & (waited < table.clear_for_ns[rows]),
+            ),
         )
-        for t, value, open_ in zip(
-            at.tolist(), usable.value[position].tolist(), gate.tolist(), strict=True
-        ):
-            # Two samples far apart do not prove what was true between them: the delay starts again.
-            gap = t - heard > table.max_gap_ns[row]
-            since_last, heard = t - heard, t
-            true = open_ and condition.holds(value, active=phase >= _FIRING)
+
+    def _walk(self, row: int, steps: Steps) -> Iterator[tuple[Kind, int, int]]:
+        """Takes one row through its samples. States: idle, pending (on-delay), firing, clearing.
+
+        Yields (kind, number of the sample, since when) of what begins and ends.
+        """
+        for_ns, clear_for_ns = int(self._table.for_ns[row]), int(self._table.clear_for_ns[row])
+        phase, begun, since = (
+            int(column[row]) for column in (self._phase, self._begun, self._since)
+        )
+        for nth, (t, since_last, gap, open_, begins, goes_on) in enumerate(steps.each()):
             if phase < _FIRING:
-                if not true:
+                if not (open_ and begins):
                     phase = _IDLE
                     continue
                 if phase == _IDLE or gap:
                     phase, begun = _PENDING, t
-                if t - begun >= table.for_ns[row]:
+                if t - begun >= for_ns:
                     phase, since = _FIRING, begun
-                    found.append(self._transition("fired", row, t, since, value, usable))
+                    yield "fired", nth, since
             elif not open_:
                 # A pump that stands still proves no repair: the off-delay counts open time only.
                 begun += since_last if phase == _CLEARING else 0
-            elif true:
+            elif goes_on:
                 phase = _FIRING
             else:
                 if phase == _FIRING or gap:
                     phase, begun = _CLEARING, t
-                if t - begun >= table.clear_for_ns[row]:
+                if t - begun >= clear_for_ns:
                     phase = _IDLE
-                    found.append(self._transition("resolved", row, t, since, value, usable))
+                    yield "resolved", nth, since
         self._phase[row], self._begun[row], self._since[row] = phase, begun, since
-        return found
 
     def _transition(
-        self, kind: Any, row: int, at: int, since: int, value: float, usable: Batch
+        self, kind: Kind, row: int, at: int, since: int, value: float, usable: Batch
     ) -> Transition:
         table = self._table
         rule, info = table.rule[row], table.info[row]
@@ -224,9 +275,17 @@ class RuleEngine:
 
     def _as_of(self, series: int, at: int, usable: Batch) -> float | None:
         """The last value at that time: of this batch, else of those before."""
-        here = np.flatnonzero((usable.series == series) & (usable.at <= at))
-        if len(here):
-            return float(usable.value[here[-1]])
+        of_series = np.array([series, series + 1], np.int32)
+        start, end = np.searchsorted(usable.series, of_series).tolist()
+        here = start + int(np.searchsorted(usable.at[start:end], at, "right"))
+        if here > start:
+            return float(usable.value[here - 1])
         if series < len(self._last) and not np.isnan(self._last[series]):
             return float(self._last[series])
         return None
+
+
+def _grown(column: NDArray[_T], size: int, fill: float) -> NDArray[_T]:
+    """With room for that many series."""
+    more = max(size - len(column), 0)
+    return np.concatenate((column, np.full(more, fill, column.dtype))) if more else column

@@ -48,7 +48,13 @@ class ColumnarDetector(ABC):
         self._scores = np.array([w.scores for w in self._watched], np.int32)
         self._gates = Gates([w.gate for w in self._watched])
         self._gated = np.array([bool(w.gate) for w in self._watched], np.bool_)
-        self._inputs = np.union1d(self._series, [k.series for w in watched for k in w.gate])
+        inputs = [w.series for w in watched] + [k.series for w in watched for k in w.gate]
+        # Tables by series; the last entry stands for all series beyond.
+        size = max(inputs, default=-1) + 2
+        self._is_input = np.zeros(size, np.bool_)
+        self._is_input[[series for series in inputs if series >= 0]] = True
+        self._row = np.full(size, -1, np.intp)
+        self._row[self._series] = np.arange(len(self._series))
         self._seen = LastSeen()
         self._state = self._fresh(len(self._watched))
 
@@ -64,22 +70,30 @@ class ColumnarDetector(ABC):
         """
 
     def update(self, batch: Batch) -> Batch:
-        fresh = self._seen.newer(batch.take(np.isin(batch.series, self._inputs)))
+        inputs = self._is_input[self._place(batch)]
+        if not inputs.any():
+            return Batch.empty()
+        fresh = self._seen.newer(batch.take(inputs))
         usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
         if not len(usable):
             return Batch.empty()
         self._gates.learn(usable)
-        mine = usable.take(np.isin(usable.series, self._series))
-        rows = np.searchsorted(self._series, mine.series)
+        rows = self._row[self._place(usable)]
+        mine = usable.take(rows >= 0)
+        rows = rows[rows >= 0]
         is_open = self._open(rows, mine.at)
-        found: list[Batch] = []
+        order: list[Rows] = []
+        found: list[Floats] = []
         for tick in _ticks(mine.series):
-            scores = self._tick(rows[tick], mine.at[tick], mine.value[tick], is_open[tick])
-            row, nth = np.nonzero(~np.isnan(scores))
-            series = self._scores[rows[tick][row], nth]
-            found.append(Batch.of(series, mine.at[tick][row], scores[row, nth]))
+            order.append(tick)
+            found.append(self._tick(rows[tick], mine.at[tick], mine.value[tick], is_open[tick]))
         self._gates.forget()
-        return Batch.concat(found)
+        if not found:
+            return Batch.empty()
+        scores, position = np.concatenate(found), np.concatenate(order)
+        sample, nth = np.nonzero(~np.isnan(scores))
+        position = position[sample]
+        return Batch.of(self._scores[rows[position], nth], mine.at[position], scores[sample, nth])
 
     def snapshot(self) -> bytes:
         meta = {"series": self._series.tolist(), "gates": self._gates.snapshot()}
@@ -96,10 +110,12 @@ class ColumnarDetector(ABC):
     def _open(self, rows: Rows, at: Times) -> Mask:
         """Whether the gates of each sample's series were open; series without gates are always open."""
         is_open = np.ones(len(rows), np.bool_)
-        for row in np.unique(rows[self._gated[rows]]).tolist():
-            mine = rows == row
-            is_open[mine] = self._gates.open_at(row, at[mine])
+        gated = self._gated[rows]
+        is_open[gated] = self._gates.open_at(rows[gated], at[gated])
         return is_open
+
+    def _place(self, batch: Batch) -> Rows:
+        return np.minimum(batch.series, len(self._row) - 1, dtype=np.intp)
 
 
 def _ticks(series: NDArray[np.int32]) -> Iterator[Rows]:

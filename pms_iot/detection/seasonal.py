@@ -81,19 +81,17 @@ class Seasonal(LearnedDetector):
         learn = self._freeze(rows, at, score)
         trust = np.where(z > past.most, _RECORD, 1.0)[learn]
         rows_, dt_, value_ = rows[learn], dt[learn], value[learn]
-        self._learn_size(rows_, dt_, z[learn], trust)
+        self._learn_size(rows_, dt_, z[learn], trust, past.is_full[learn])
         self._learn_level(rows_, dt_, value_, trust)
         self._learn_day(rows_, dt_, value_, bins[learn], days[learn], trust)
         self._passed(rows, at, dt, 3 * level_s)
-        reach = past.reaching(self._alarm[rows]) * scale
-        shown = warm & self._band_due(rows, at, score)
-        return np.column_stack(
-            (
-                score,
-                np.where(shown, expected - reach, np.nan),
-                np.where(shown, expected + reach, np.nan),
-            )
-        )
+        scores = np.full((len(rows), 3), np.nan)
+        scores[:, 0] = score
+        shown = np.flatnonzero(warm & self._band_due(rows, at, score))
+        reach = past.reaching(self._alarm[rows[shown]], shown) * scale[shown]
+        scores[shown, 1] = expected[shown] - reach
+        scores[shown, 2] = expected[shown] + reach
+        return scores
 
     def _smooth(self, rows: Rows, raw: Floats) -> Floats:
         """Two of three: the second largest of this score and the two before it."""
@@ -101,7 +99,7 @@ class Seasonal(LearnedDetector):
         self._state["raw"][rows] = np.column_stack((before[:, 1], raw))
         return np.sort(np.column_stack((before, raw)), axis=1)[:, 1]
 
-    def _learn_size(self, rows: Rows, dt: Floats, z: Floats, trust: Floats) -> None:
+    def _learn_size(self, rows: Rows, dt: Floats, z: Floats, trust: Floats, is_full: Mask) -> None:
         """The usual size of a residual, and the histogram once that size has settled."""
         state = self._state
         scale = np.maximum(state["scale"][rows], self._floor[rows])
@@ -109,8 +107,8 @@ class Seasonal(LearnedDetector):
         size = scale * np.where(settled, np.minimum(z, _CLIP), z)
         weight = trust * self._weight(rows, dt, self._scale_s[rows])
         state["scale"][rows] += weight * (_NORMAL * size - state["scale"][rows])
-        counted = rows[settled]
-        state["past"][counted] = tail.count(state["past"][counted], z[settled], trust[settled])
+        full = is_full[settled]
+        tail.count(state["past"], rows[settled], z[settled], trust[settled], full=full)
 
     def _learn_level(self, rows: Rows, dt: Floats, value: Floats, trust: Floats) -> None:
         state = self._state
@@ -148,6 +146,8 @@ class Seasonal(LearnedDetector):
     def _time_of_day(self, rows: Rows, at: Times) -> tuple[Rows, Rows]:
         """(quarter hour of the day, day) in the zone of each row's site."""
         key = (at // _HOUR_NS) * len(self._zones) + self._zone[rows]
+        if key.min() == key.max():  # nearly always
+            key = key[:1]
         unique, inverse = np.unique(key, return_inverse=True)
         offsets = np.array([self._offset(*divmod(k, len(self._zones))) for k in unique.tolist()])
         local_s = at // S + offsets[inverse]

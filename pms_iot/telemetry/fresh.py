@@ -23,15 +23,17 @@ class LastSeen:
         if not len(batch):
             return batch
         self._grow(int(batch.series.max()) + 1)
-        order = np.argsort(batch.series, kind="stable")
-        series, at = batch.series[order], batch.at[order]
+        if (batch.series[1:] < batch.series[:-1]).any():
+            batch = batch.take(np.argsort(batch.series, kind="stable"))
+        series, at = batch.series, batch.at
         keep = at > self.at[series]
         same = series[1:] == series[:-1]
         if (same & (at[1:] <= at[:-1])).any():
             keep &= _rising(series, at)
-        kept = order[keep]
-        self.at[batch.series[kept]] = batch.at[kept]  # the last of each series wins
-        return batch.take(kept)
+        if not keep.all():
+            batch = batch.take(keep)
+        self.at[batch.series] = batch.at  # the last of each series wins
+        return batch
 
     def _grow(self, size: int) -> None:
         if size > len(self.at):
