@@ -33,6 +33,7 @@ COUNTERS = {
     "influx_samples_written": "Samples that InfluxDB took.",
     "influx_samples_rejected": "Samples that InfluxDB refuses for good; kept in outgoing.db.",
     "influx_retries": "Tries that found InfluxDB away.",
+    "influx_forwarder_failed": "Times that forwarding to InfluxDB broke the code.",
     "influx_rollups_written": "Windows whose roll-ups InfluxDB took.",
     "influx_rollups_refused": "Windows whose roll-ups InfluxDB refused.",
     "ticks_store_away": "Ticks of the clock that failed because a store was away.",

@@ -28,6 +28,7 @@ GRACE_NS = (
     1800 * 10**9
 )  # after the end of a window, for what comes late; later still costs a second finish
 _LOOK_S, _FINISH_S = 1.0, 30.0
+_PAUSE_S = 0.002
 _ROWS, _WINDOWS = 1000, 50  # in a transaction: writers wait for one at most
 _FREE_PAGES = 8192  # kept for the log, which grows and shrinks by as much; the rest is given back
 _log = structlog.get_logger(__name__)
@@ -102,6 +103,7 @@ class Keeper:
             while rows := list(islice(new, _ROWS)):
                 with self._file.writing() as db:
                     blocks.insert(db, rows)
+                self._let_others_write()
             with self._file.writing() as db:
                 db.execute("DELETE FROM log WHERE id <= ?", (last_row,))
             self._merge()
@@ -138,6 +140,7 @@ class Keeper:
                 for change in changes:
                     blocks.apply(db, change, tell=self._tell)
             done += len(changes)
+            self._let_others_write()
         return done
 
     def _unified(
@@ -165,6 +168,10 @@ class Keeper:
                 with self._file.writing() as writer:
                     writer.execute("UPDATE block SET level = ? WHERE id = ?", (DAMAGED, number))
         return found
+
+    def _let_others_write(self) -> None:
+        """A lock is not fair: whoever releases it and asks again at once mostly gets it again."""
+        self._stopping.wait(_PAUSE_S)
 
     def prune(self, before_ns: int, series: Sequence[int] | None = None) -> int:
         """Deletes raw windows that end before an instant; returns how many samples."""

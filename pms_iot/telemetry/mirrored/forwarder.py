@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Forwarder:
-    """Counts `influx_samples_written`, `influx_samples_rejected`, `influx_retries`.
+    """Counts `influx_samples_written`, `influx_samples_rejected`, `influx_retries`, `influx_forwarder_failed`.
 
     `finished`: forwards the roll-ups of windows that are closed, if there are any; returns whether there
     may be more.
@@ -78,6 +78,11 @@ class Forwarder:
                 self._counters.add("influx_retries")
                 self._stopping.wait(retry_s)
                 retry_s = min(2 * retry_s, _RETRY_S[1])
+                continue
+            except Exception:  # supervisor: nobody else would send what waits
+                _log.exception("forwarder failed, tries again")
+                self._counters.add("influx_forwarder_failed")
+                self._stopping.wait(_RETRY_S[1])
                 continue
             if self.is_away:
                 _log.warning("InfluxDB is back", waiting=self._outgoing.waiting.samples)
