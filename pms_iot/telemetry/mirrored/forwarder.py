@@ -15,7 +15,7 @@ from pms_iot.telemetry.mirrored.outgoing import Outgoing
 
 _SAMPLES = 50_000  # in one go
 _RETRY_S = (0.5, 30.0)
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Forwarder:
@@ -80,12 +80,12 @@ class Forwarder:
                 retry_s = min(2 * retry_s, _RETRY_S[1])
                 continue
             except Exception:  # supervisor: nobody else would send what waits
-                _log.exception("forwarder failed, tries again")
+                log.exception("forwarder failed, tries again")
                 self._counters.add("influx_forwarder_failed")
                 self._stopping.wait(_RETRY_S[1])
                 continue
             if self.is_away:
-                _log.warning("InfluxDB is back", waiting=self._outgoing.waiting.samples)
+                log.warning("InfluxDB is back", waiting=self._outgoing.waiting.samples)
             self.is_away, retry_s = False, _RETRY_S[0]
             if not more:
                 self._hurry.wait(1.0)
@@ -94,7 +94,7 @@ class Forwarder:
     def _note(self, problem: StoreUnavailableError) -> None:
         if not self.is_away:
             url = self._remote.url
-            _log.error("InfluxDB away, samples wait in the spool", server=url, problem=str(problem))
+            log.error("InfluxDB away, samples wait in the spool", server=url, problem=str(problem))
         self.is_away = True
 
     def _forward(self) -> bool:
@@ -130,7 +130,7 @@ class Forwarder:
             try:
                 self._remote.write(part)
             except SamplesRejectedError as problem:
-                _log.error("InfluxDB refuses samples", problem=str(problem)[:500], n=len(part))
+                log.error("InfluxDB refuses samples", problem=str(problem)[:500], n=len(part))
                 self._counters.add("influx_samples_rejected", len(part))
             else:
                 self._counters.add("influx_samples_written", len(part))
