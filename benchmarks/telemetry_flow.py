@@ -62,8 +62,22 @@ def _with_influx(folder: Path, port: int) -> list[Row]:
     with influx(folder / "influx") as server, server.bucket() as bucket:
         env = influx_env(server, bucket)
         with engine(folder / "mirrored", port, env) as process:
+            began = time.monotonic()
             rows = measure(100_000, "InfluxDB 1.6", port, process.pid)
-        return [*rows, *peer(port, env)]
+            who = "pms-iot serve, InfluxDB 1.6"
+            arrived = at_server(server, bucket) / (time.monotonic() - began)
+            rows.append(Row("100,000 samples/s", who, arrived, "samples/s that the server took"))
+        rows += peer(port, env)
+        if telegraf := shutil.which("telegraf"):
+            rows += _telegraf(telegraf, folder, port, server, bucket)
+        return rows
+
+
+def at_server(server: Influx, bucket: str) -> int:
+    """Samples that the server has."""
+    asked = {"db": bucket, "q": "SELECT count(motor_temp) FROM elevator"}
+    result = httpx2.get(f"{server.url}/query", params=asked, timeout=60).json()["results"][0]
+    return POINTS * result["series"][0]["values"][0][1] if "series" in result else 0
 
 
 def measure(rate: int, store: str, port: int, pid: int) -> list[Row]:
@@ -280,6 +294,48 @@ def peer(port: int, env: dict[str, str]) -> Iterator[Row]:
     who = "paho + influxdb-client Point, no rules"
     yield Row("100,000 samples/s", who, done / took, "samples/s committed")
     yield Row("100,000 samples/s", who, 1e9 * used / done, "ms of CPU per million samples")
+
+
+TELEGRAF = """
+[agent]
+flush_interval = "1s"
+metric_batch_size = 5000
+metric_buffer_limit = 1000000
+[[inputs.mqtt_consumer]]
+servers = ["tcp://127.0.0.1:{port}"]
+topics = ["pms/v1/+/+/data"]
+qos = 1
+data_format = "influx"
+[[outputs.influxdb_v2]]
+urls = ["{url}"]
+organization = "{org}"
+bucket = "{bucket}"
+token = "{token}"
+"""
+
+
+def _telegraf(program: str, folder: Path, port: int, server: Influx, bucket: str) -> Iterator[Row]:
+    """Its own way from the broker to the server, as configured by its manual; no rules, no acknowledgements."""
+    file = folder / "telegraf.conf"
+    server_of = {"url": server.url, "org": server.org, "token": server.token}
+    file.write_text(TELEGRAF.format(port=port, bucket=bucket, **server_of))
+    with ExitStack() as stack:
+        process = stack.enter_context(subprocess.Popen([program, "--config", str(file)], stderr=-3))
+        stack.callback(process.kill)
+        before, cpu, began = at_server(server, bucket), cpu_s(process.pid), time.monotonic()
+        with Sender(port, 100_000) as sender:
+            sender.run(SECONDS / 10)
+        took, used = time.monotonic() - began, cpu_s(process.pid) - cpu
+        done = at_server(server, bucket) - before
+    yield Row(
+        "100,000 samples/s", "Telegraf mqtt_consumer", done / took, "samples/s that the server took"
+    )
+    yield Row(
+        "100,000 samples/s",
+        "Telegraf mqtt_consumer",
+        1e9 * used / max(done, 1),
+        "ms of CPU per million samples",
+    )
 
 
 TICKS = os.sysconf("SC_CLK_TCK")

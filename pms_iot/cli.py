@@ -17,7 +17,7 @@ from pms_iot.demo import run_demo
 from pms_iot.ingestfile import IngestFileError, load_sources
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
-from pms_iot.kernel.memory import share_arenas
+from pms_iot.kernel.memory import keep_small
 from pms_iot.kernel.text import Text
 from pms_iot.kernel.users import Role
 from pms_iot.rulepacks import check_packs, rules_root
@@ -42,7 +42,7 @@ def serve(
     ] = None,
 ) -> None:
     """Runs the engine with its web pages."""
-    share_arenas()
+    keep_small()
     settings = bootstrap.read_settings()
     configure_logging(settings.log_level, settings.log_format)
     clock, packs = bootstrap.read_clock(), bootstrap.read_packs(settings)
