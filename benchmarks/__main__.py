@@ -6,7 +6,9 @@ from pkgutil import iter_modules
 
 import benchmarks
 
-names = sys.argv[1:] or [m.name for m in iter_modules(benchmarks.__path__) if m.name != "__main__"]
+names = sys.argv[1:] or [
+    m.name for m in iter_modules(benchmarks.__path__) if m.name not in ("__main__", "processes")
+]
 print(f"{'measured':58}{'by':34}{'median':>14}  unit")
 for name in names:
     for row in import_module(f"benchmarks.{name}").run():

@@ -31,12 +31,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 from pymodbus.client import AsyncModbusTcpClient
 
 from benchmarks import Row
+from benchmarks.processes import cpu_s, resident_mb
 
 POINTS = 20
 LOADS = [(50, 50), (50, 5), (500, 50)]  # devices, connections that they share
 WARM_ROUNDS, MEASURED_S, STARTS = 4, 15.0, 5
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-TICKS = os.sysconf("SC_CLK_TCK")
 HEADER = re.compile(rb"#pms1 gw=\S+ epoch=(\w+) seq=(\d+) n=(\d+)")
 ANSWERS = [
     struct.pack(f">{POINTS}f", *(round(random.gauss(50, 9), 2) for _ in range(POINTS)))
@@ -69,14 +69,14 @@ def _load(who: str, devices: int, connections: int, words: list[str], broker: in
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     try:
         _wait_for_rounds(engine, WARM_ROUNDS * devices * POINTS)
-        cpu, samples, began = _cpu_s(process.pid), engine.samples, time.monotonic()
+        cpu, samples, began = cpu_s(process.pid), engine.samples, time.monotonic()
         time.sleep(MEASURED_S)
         took = time.monotonic() - began
-        share = (_cpu_s(process.pid) - cpu) / took
+        share = (cpu_s(process.pid) - cpu) / took
         rate = (engine.samples - samples) / took
         return [
             Row(what, who, 1000 * share, "ms of CPU per s (10 = 1 %)"),
-            Row(what, who, _resident_mb(process.pid), "MB resident"),
+            Row(what, who, resident_mb(process.pid), "MB resident"),
             Row(what, who, rate, f"samples/s of {devices * POINTS:,}"),
         ]
     finally:
@@ -130,16 +130,6 @@ def _installed() -> list[Row]:
     size = own + sum(seen.values())
     assert "numpy" not in seen
     return [Row(f"pms-edge and {len(seen) - 1} dependencies", "pms-edge", size / 1e6, "MB")]
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 class Engine:

@@ -6,20 +6,16 @@ The engine is `pms-iot serve` with all its rules on values at random, most of th
 """
 
 import json
-import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
-import httpx2
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from pms_edge.batch import Batch, Batcher
@@ -32,7 +28,8 @@ from pms_edge.uplink.uplink import Uplink
 from ruamel.yaml import YAML
 
 from benchmarks import Row as Measured
-from tests.servers import free_port, mosquitto, wait_for
+from benchmarks.processes import engine
+from tests.servers import mosquitto, wait_for
 
 HOUR_S = 3600
 PEER_S = 300  # of outage, for the contenders that need no hour
@@ -52,7 +49,7 @@ def run() -> list[Measured]:
         rows = [*_appending(folder, seconds), *_per_megabyte(folder, seconds)]
         with mosquitto(folder / "broker", extra="max_queued_messages 0") as broker:
             rows += _to_a_receiver(folder, broker.port, seconds)
-            with _engine(folder / "engine", broker.port):
+            with engine(folder / "engine", broker.port, _site()):
                 rows += _to_the_engine(folder, broker.port, seconds, points)
     return rows
 
@@ -258,36 +255,6 @@ def _one_by_one(path: Path, port: int) -> float:
 
 
 # -- the engine ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _engine(folder: Path, port: int) -> Generator[None]:
-    """`pms-iot serve` with the embedded store, in its own process."""
-    folder.mkdir()
-    (folder / "site.yaml").write_text(_site())
-    web = free_port()
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PMS_")}
-    env |= {"PMS_DATA_DIR": str(folder), "PMS_MQTT__PORT": str(port), "PMS_WEB__PORT": str(web)}
-    env |= {"PMS_LOG_LEVEL": "warning", "PMS_ADMIN_PASSWORD": "correct horse"}
-    command = [str(Path(sys.executable).with_name("pms-iot")), "serve", "--site", "site.yaml"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: _answers(web), "the engine", 60, 0.05)
-        yield None
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx2.get(f"http://127.0.0.1:{port}/readyz", timeout=5).is_success
-    except httpx2.TransportError:
-        return False
 
 
 def _site() -> str:

@@ -9,14 +9,13 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -25,7 +24,8 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks import Row
-from tests.servers import Influx, free_port, influx, mosquitto, wait_for
+from benchmarks.processes import cpu_s, engine, resident_mb
+from tests.servers import Influx, influx, mosquitto
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
 GATEWAYS, LIFTS = 62, 7
@@ -49,7 +49,7 @@ def run() -> list[Row]:
         folder = Path(name)
         with mosquitto(folder / "broker", extra="max_queued_messages 0") as broker:
             for rate in LOADS:
-                with engine(folder / f"{rate}", broker.port) as process:
+                with engine(folder / f"{rate}", broker.port, site()) as process:
                     rows += measure(rate, "embedded", broker.port, process.pid)
             if shutil.which("influxd") and shutil.which(
                 "nginx", path=f"/usr/sbin:{os.environ['PATH']}"
@@ -61,7 +61,7 @@ def run() -> list[Row]:
 def _with_influx(folder: Path, port: int) -> list[Row]:
     with influx(folder / "influx") as server, server.bucket() as bucket:
         env = influx_env(server, bucket)
-        with engine(folder / "mirrored", port, env) as process:
+        with engine(folder / "mirrored", port, site(), env) as process:
             began = time.monotonic()
             rows = measure(100_000, "InfluxDB 1.6", port, process.pid)
             who = "pms-iot serve, InfluxDB 1.6"
@@ -185,39 +185,6 @@ class Sender:
         self._acked[gateway] = max(self._acked[gateway], body["seq"])
 
 
-@contextmanager
-def engine(
-    folder: Path, port: int, more: dict[str, str] | None = None
-) -> Generator["subprocess.Popen[bytes]"]:
-    """`pms-iot serve` in its own process, listening."""
-    folder.mkdir()
-    (folder / "site.yaml").write_text(site())
-    web = free_port()
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PMS_")}
-    env |= {"PMS_DATA_DIR": str(folder), "PMS_MQTT__PORT": str(port), "PMS_WEB__PORT": str(web)}
-    env |= {"PMS_LOG_LEVEL": "warning", "PMS_ADMIN_PASSWORD": "correct horse"}
-    env |= {"PMS_MQTT__CLIENT_ID": f"bench-{web}", **(more or {})}
-    command = [str(Path(sys.executable).with_name("pms-iot")), "serve", "--site", "site.yaml"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: answers(web), "the engine", 120, 0.1)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def answers(web: int) -> bool:
-    try:
-        return httpx2.get(f"http://127.0.0.1:{web}/readyz", timeout=5).is_success
-    except httpx2.TransportError:
-        return False
-
-
 def site() -> str:
     gateways = ", ".join(
         f"{{id: gw-{g:02}, name: {{zh: 网关, en: Gateway}}}}" for g in range(GATEWAYS)
@@ -336,16 +303,3 @@ def _telegraf(program: str, folder: Path, port: int, server: Influx, bucket: str
         1e9 * used / max(done, 1),
         "ms of CPU per million samples",
     )
-
-
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
