@@ -40,6 +40,7 @@ from pms_iot.maintenance import service as maintenance
 from pms_iot.notify import outbox
 from pms_iot.notify.channels import Channel, Email, Webhook
 from pms_iot.operations.disk import DiskTick
+from pms_iot.operations.ledger_metrics import LedgerMetrics
 from pms_iot.operations.metrics import EngineCollector, exposition
 from pms_iot.operations.ticks import Supervisor
 from pms_iot.operations.vitals import Vitals, why_not_ready
@@ -461,7 +462,8 @@ def build(
         return _vitals(path, consumer, disk)
 
     kind = "influxdb" if settings.influx.url else "embedded"
-    metrics = EngineCollector(engine, clock, counters, vitals, store, kind)
+    ledger = LedgerMetrics(engine, catalog)
+    metrics = EngineCollector(engine, clock, counters, vitals, store, kind, ledger)
     deps = WebDeps(
         engine=engine,
         store=store,

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pms_iot.kernel.clock import Clock
 from pms_iot.operations import names
 from pms_iot.operations.gateway_metrics import of_gateways
+from pms_iot.operations.ledger_metrics import LedgerMetrics
 from pms_iot.operations.survey import Survey, survey
 from pms_iot.operations.vitals import Vitals
 from pms_iot.telemetry.counters import Counters
@@ -63,6 +64,7 @@ class EngineCollector(Collector):
     vitals: Callable[[], Vitals]
     store: object
     store_kind: str  # embedded | influxdb
+    ledger: LedgerMetrics
 
     def collect(self) -> Iterator[Metric]:
         vitals = self.vitals()
@@ -82,6 +84,7 @@ class EngineCollector(Collector):
         yield _gauge("pms_core_store_up", "Whether the core store answered.", seen is not None)
         if seen is not None:
             yield from of_gateways(seen, vitals.newest_ns, self.clock.now())
+            yield from self.ledger.of(seen.gateways, self.clock.now())
             yield from _work(seen)
 
     def _store(self, vitals: Vitals) -> Iterator[Metric]:

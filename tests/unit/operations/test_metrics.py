@@ -9,17 +9,20 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
-from sqlmodel import Session
+from sqlmodel import Session, select
 
-from pms_iot.assets.tables import Asset, Gateway, Site
+from pms_iot.assets.catalog import SeriesCatalog
+from pms_iot.assets.tables import Asset, Gateway, Point, Site
 from pms_iot.kernel.clock import ManualClock, to_ns
 from pms_iot.kernel.db import open_engine, reading, transaction
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.notify.tables import OutboxMessage
+from pms_iot.operations.ledger_metrics import LedgerMetrics
 from pms_iot.operations.metrics import EngineCollector, exposition
 from pms_iot.operations.vitals import Vitals
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.disk import DiskStatus
+from pms_iot.telemetry.ledger.tables import LedgerHour, LedgerPoint
 from pms_iot.telemetry.meters import Distribution
 from pms_iot.telemetry.tables import Watermark
 
@@ -53,8 +56,9 @@ def engine(core_url: str) -> Iterator[Engine]:
 def scraped(
     engine: Engine, counters: Counters | None = None, store: object = None, vitals: Vitals = VITALS
 ) -> Samples:
+    ledger = LedgerMetrics(engine, SeriesCatalog(engine))
     collector = EngineCollector(
-        engine, ManualClock(NOW), counters or Counters(), lambda: vitals, store, "embedded"
+        engine, ManualClock(NOW), counters or Counters(), lambda: vitals, store, "embedded", ledger
     )
     families = list(text_string_to_metric_families(exposition(collector)().decode()))
     names = [family.name for family in families]
@@ -103,7 +107,8 @@ def test_what_a_gateway_says_wrongly_is_left_out(engine: Engine, health: Any):
         gateway(session, "gw", health, seen=None)
     seen = scraped(engine)
     names = {name for name, labels in seen if ("gateway", "gw") in labels}
-    assert names == {"pms_gateway_online", "pms_gateway_ingest_lag_seconds"}
+    told = {name for name in names if "_ledger_" not in name}  # zeros, of a gateway that is silent
+    assert told == {"pms_gateway_online", "pms_gateway_ingest_lag_seconds"}
 
 
 def test_only_gateways_of_the_register_become_labels(engine: Engine):
@@ -189,3 +194,38 @@ def test_a_reader_neither_waits_for_a_writer_nor_holds_one_up(engine: Engine):
         assert reader.connection().execute(count).scalar() == 1
         with transaction(engine) as writer:  # in SQLite a second BEGIN IMMEDIATE would wait 30 s
             writer.connection().execute(text("update site set code = 'other'"))
+
+
+def test_the_ledger_of_the_last_24_hours_that_are_over(engine: Engine) -> None:
+    """A point of 60 s that was heard for hours, with ten samples missing and two late in one of them."""
+    hour = NOW.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    with transaction(engine) as session:
+        a_site(session)
+        gateway(session, "gw", None)
+        lift = Asset(code="EL-1", site_id=1, kind="elevator", name_zh="g", name_en="g")
+        lift.supply_id = session.exec(select(Gateway)).one().asset_id
+        session.add(lift)
+        session.flush()
+        point = Point(asset_id=lift.id or 0, key="p", label_zh="p", label_en="p", period_s=60)
+        session.add(point)
+        session.flush()
+        session.add(LedgerPoint(series=point.id or 0, first_at=hour))
+        row = {"site": "s", "gateway": "gw", "lane": "data", "epoch": "9f3a1c2b"}
+        session.add(LedgerHour(**row, hour=hour, samples=50, late=2))
+        session.add(LedgerHour(**row, hour=hour + timedelta(hours=1), samples=70, missing=5))
+    found = scraped(engine)
+    key = (("gateway", "gw"), ("site", "s"))
+    figures = {
+        name.removeprefix("pms_gateway_ledger_"): value
+        for (name, labels), value in found.items()
+        if name.startswith("pms_gateway_ledger_") and labels == key
+    }
+    assert figures == {
+        "expected": 118,  # what may have arrived: to 60 s and a period ago
+        "values": 115,
+        "missing": 5,
+        "late": 2,
+        "duplicate_samples": 0,
+        "refused": 0,
+        "completeness_ratio": (50 + 58) / 118,  # a surplus in one hour makes up for nothing in another
+    }
