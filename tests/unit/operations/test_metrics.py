@@ -227,5 +227,5 @@ def test_the_ledger_of_the_last_24_hours_that_are_over(engine: Engine) -> None:
         "late": 2,
         "duplicate_samples": 0,
         "refused": 0,
-        "completeness_ratio": (50 + 58) / 118,  # a surplus in one hour makes up for nothing in another
+        "completeness_ratio": (50 + 58) / 118,  # an hour's surplus makes up for nothing in another
     }
