@@ -19,7 +19,7 @@ from pms_iot.telemetry.embedded import blocks
 from pms_iot.telemetry.embedded.file import DAMAGED, FINAL, StoreFile
 from pms_iot.telemetry.embedded.tail import Tail
 
-LOG_SAMPLES = 1_000_000  # 21 MB of memory in each process that reads
+LOG_SAMPLES = 800_000  # 17 MB of memory in each process that reads
 LOG_AGE_S = 600.0
 MERGED_AT_ONCE = (
     16  # blocks of a level that become one of the next: a sample is moved a few times in all

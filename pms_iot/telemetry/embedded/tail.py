@@ -96,8 +96,8 @@ class Tail:
     def _make_room(self, n: int) -> None:
         if self._end + n <= len(self._at):
             return
-        # Twice what is held, so that moving costs each sample one copy on average.
-        size = max(4096, 2 * (len(self) + n))
+        # A third more than is held, so that moving costs each sample three copies on average.
+        size = max(4096, 4 * (len(self) + n) // 3)
         held = slice(self._start, self._end)
         self._series = _moved(self._series[held], size)
         self._at = _moved(self._at[held], size)
