@@ -117,7 +117,8 @@ class Pipeline:
             if received.topic.endswith(SAMPLES):
                 self._samples([self._decoded(received)])
             else:
-                self._report(gateways.decode_report(received.topic, received.payload))
+                topic, payload = received.topic, received.payload
+                self._report(gateways.decode_report(topic, payload, retained=received.retained))
         except BadPayloadError as problem:
             self.set_aside(received, problem)
         received.ack()

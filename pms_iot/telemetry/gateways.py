@@ -34,15 +34,19 @@ _WORDS = {str: "text", int: "a whole number", list: "a list", dict: "an object"}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One message of a gateway about itself. `kind` is state, birth or health."""
+    """One message of a gateway about itself. `kind` is state, birth or health.
+
+    retained: the broker kept it for whoever comes, so it tells nothing of now.
+    """
 
     site: str
     gateway: str
     kind: str
     body: Mapping[str, Any]
+    retained: bool = False
 
 
-def decode_report(topic: str, payload: bytes) -> Report:
+def decode_report(topic: str, payload: bytes, *, retained: bool = False) -> Report:
     """Raises BadPayloadError for a payload that is not what the topic promises.
 
     Its reason is one of unknown_topic, unknown_state, not_json, not_an_object, shape.
@@ -52,7 +56,7 @@ def decode_report(topic: str, payload: bytes) -> Report:
         raise BadPayloadError("unknown_topic", topic)
     site, gateway, kind = parts[2:]
     if kind == "state":
-        return Report(site, gateway, kind, {"state": _state(payload)})
+        return Report(site, gateway, kind, {"state": _state(payload)}, retained)
     try:
         body = orjson.loads(payload)
     except orjson.JSONDecodeError as problem:
@@ -62,7 +66,7 @@ def decode_report(topic: str, payload: bytes) -> Report:
     _check_shape(body, _SHAPES[kind])
     if kind == "health":
         _check_shape(body.get("devices", {}), dict.fromkeys(body.get("devices", {}), dict))
-    return Report(site, gateway, kind, body)
+    return Report(site, gateway, kind, body, retained)
 
 
 def _check_shape(body: Mapping[str, Any], shape: Mapping[str, type]) -> None:
@@ -93,9 +97,10 @@ def record_report(session: Session, report: Report, now: datetime) -> bool:
     if report.kind == "state":
         gateway.state = report.body["state"]
     else:
-        gateway.state = "online"
         setattr(gateway, report.kind, dict(report.body))
-    if gateway.state == "online":
+        if not report.retained:
+            gateway.state = "online"
+    if gateway.state == "online" and not report.retained:
         gateway.last_seen_at = now
     session.add(gateway)
     return True

@@ -147,9 +147,11 @@ class Rig:
             foreign=Foreign(self.sources, catalog),
         )
 
-    def received(self, body: bytes, lane: str = "data", gateway: str = "gw-01") -> Received:
+    def received(
+        self, body: bytes, lane: str = "data", gateway: str = "gw-01", *, retained: bool = False
+    ) -> Received:
         topic = f"pms/v1/riverside/{gateway}/{lane}"
-        return Received(topic, body, False, lambda: self.mqtt_acked.append(lane))
+        return Received(topic, body, retained, lambda: self.mqtt_acked.append(lane))
 
     def send(self, path: Pipeline, reads: Sequence[Read]) -> None:
         """The gateway's next batch."""

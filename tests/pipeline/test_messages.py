@@ -249,3 +249,15 @@ def test_a_spoilt_message_in_a_backlog_is_set_aside_alone(rig: Rig) -> None:
     assert rig.rows("select seq from watermark") == [(3,)]
     assert rig.acks.upto() == 3
     assert path.counters["messages_quarantined"] == 1
+
+
+def test_a_birth_that_the_broker_kept_does_not_raise_the_dead(rig: Rig) -> None:
+    path, birth = rig.build(), b'{"epoch":"9f3a1c2b"}'
+    path.process(rig.received(b"offline", "state", retained=True))
+    path.process(rig.received(birth, "birth", retained=True))
+    assert rig.rows("select state, last_seen_at from gateway where code = 'gw-01'") == [
+        ("offline", None)
+    ]
+    path.process(rig.received(birth, "birth"))
+    ((state, seen_at),) = rig.rows("select state, last_seen_at from gateway where code = 'gw-01'")
+    assert state == "online" and seen_at is not None
