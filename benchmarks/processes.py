@@ -27,7 +27,9 @@ def engine(
     env |= {"PMS_DATA_DIR": str(folder), "PMS_MQTT__PORT": str(broker), "PMS_WEB__PORT": str(web)}
     env |= {"PMS_LOG_LEVEL": "warning", "PMS_ADMIN_PASSWORD": "correct horse"}
     env |= {"PMS_MQTT__CLIENT_ID": f"bench-{web}", **(more or {})}
-    command = [str(Path(sys.executable).with_name("pms-iot")), "serve", "--site", "site.yaml"]
+    program = str(Path(sys.executable).with_name("pms-iot"))
+    subprocess.run([program, "migrate"], cwd=folder, env=env, check=True)
+    command = [program, "serve", "--site", "site.yaml"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
     try:

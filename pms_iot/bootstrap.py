@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import structlog
-from alembic.util import CommandError
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES
 from apscheduler.schedulers.background import BackgroundScheduler
 from fastapi import FastAPI
@@ -32,7 +31,7 @@ from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
-from pms_iot.kernel.errors import ConfigError, StoreUnavailableError
+from pms_iot.kernel.errors import ConfigError, MigrationError, StoreUnavailableError
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.kernel.users import Account, Role
 from pms_iot.maintenance import due
@@ -116,7 +115,7 @@ def open_core(settings: Settings) -> Engine:
     try:
         engine = open_engine(settings.core_url)
         upgrade(engine)
-    except (SQLAlchemyError, CommandError) as problem:
+    except (SQLAlchemyError, MigrationError) as problem:
         raise StoreUnavailableError(f"core store {place}: {_one_line(problem)}") from problem
     return engine
 

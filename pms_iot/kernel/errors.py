@@ -44,3 +44,7 @@ class BadPayloadError(PmsError):
 
 class StoreUnavailableError(PmsError):
     """A store did not answer or refused the write; the caller keeps what it holds and tries again."""
+
+
+class MigrationError(PmsError):
+    """The core store's schema is none that this program knows, such as that of a newer one."""

@@ -15,9 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import httpx2
 import numpy as np
 import orjson
-from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS
-from influxdb_client.rest import ApiException
 from urllib3.exceptions import HTTPError  # what influxdb-client lets through
 
 from pms_iot.assets.catalog import SeriesInfo
@@ -68,6 +65,12 @@ class InfluxStore:
         self._register = register
         self.url = settings.url
         self._bucket, self._org = settings.bucket, settings.org
+        # 12 MB, which an engine without a server need not carry.
+        from influxdb_client.client.influxdb_client import InfluxDBClient
+        from influxdb_client.client.write_api import SYNCHRONOUS
+        from influxdb_client.rest import ApiException
+
+        self._refusal = ApiException
         self._client = InfluxDBClient(settings.url, token=token, org=settings.org, enable_gzip=gzip)
         self._writer = self._client.write_api(SYNCHRONOUS)
         self._http = httpx2.Client(
@@ -128,7 +131,7 @@ class InfluxStore:
     def _send(self, lines: str, bucket: str) -> None:
         try:
             self._writer.write(bucket, record=lines)
-        except ApiException as error:
+        except self._refusal as error:
             if error.status == 404 and bucket != self._bucket:
                 self._make_bucket(bucket)
                 raise StoreUnavailableError(f"bucket {bucket} is new: try again") from error
@@ -223,7 +226,7 @@ class InfluxStore:
         """Raises BucketMissingError where only an administrator may."""
         try:
             self._client.buckets_api().create_bucket(bucket_name=bucket, org=self._org)
-        except ApiException as error:
+        except self._refusal as error:
             raise BucketMissingError(f"bucket {bucket}: {error.status} {error.body}") from error
         except (HTTPError, OSError) as error:
             raise StoreUnavailableError(f"InfluxDB: {error}") from error

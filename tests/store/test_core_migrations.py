@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 from sqlmodel import SQLModel, select
 
@@ -46,6 +48,11 @@ def test_upgrade_from_empty_gives_the_tables_of_the_code(empty: Engine) -> None:
     assert {"alert", "work_order", "occurrence", "outbox_message"} <= set(
         inspect(empty).get_table_names()
     )
+
+
+def test_the_newest_revision_is_the_end_of_the_chain() -> None:
+    folder = str(Path(migrations.__file__).parent)
+    assert ScriptDirectory(folder).get_heads() == [migrations.newest()]
 
 
 def test_comparison_would_notice_a_missing_index(empty: Engine) -> None:
