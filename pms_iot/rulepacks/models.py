@@ -102,6 +102,21 @@ class DetectorYaml(Strict):
     params: dict[str, Number] = {}
 
 
+class StateGateYaml(GateYaml):
+    within: Duration | None = None
+
+
+class ClauseYaml(Strict):
+    is_: Words = Field(alias="is")
+    when: list[StateGateYaml] = []
+
+
+class StateYaml(Strict):
+    label: TextYaml
+    order: Annotated[list[ClauseYaml], Field(min_length=1)]
+    hold: Duration = 0.0
+
+
 class IntervalYaml(Strict):
     days: Annotated[int, Field(gt=0)] | None = None
     months: Annotated[int, Field(gt=0)] | None = None

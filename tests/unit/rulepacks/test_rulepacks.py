@@ -32,6 +32,12 @@ def test_good_pack_becomes_objects(root: Path) -> None:
     assert {"temp.anomaly", "temp.lo", "temp.hi"} < pack.points.keys()
     assert pack.points["temp.lo"].unit == "°C"
     assert pack.points["temp.lo"].derived
+    (state,) = pack.derived.states
+    assert [clause.state for clause in state.order] == [2, 3, 1]
+    assert state.order[0].past == (Gate("run", Condition("equals", values=(1.0,)), 10),)
+    assert pack.points["state"].type == "enum"
+    assert pack.points["state"].derived
+    assert pack.points["state"].values[3].en == "Running"
     assert [line.id for line in pack.plans[1].checklist] == ["m-1", "y-1"]
     assert pack.points["hours"].counter == CounterDef(None, 1.0), "hours run no faster than time"
     assert pack.points["starts"].counter == CounterDef(655360.0, 60.0, 10.0)
