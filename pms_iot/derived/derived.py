@@ -7,10 +7,12 @@ import numpy as np
 
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
+from pms_iot.derived.computed import ComputedSpec
 from pms_iot.derived.spec import DerivedSpecs, Spec
 from pms_iot.derived.stage import S, Stage, hold_ns
 from pms_iot.derived.state import StateSpec
 from pms_iot.derived.states import StateRow, States
+from pms_iot.derived.windows import ComputedRow, Windows
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
@@ -108,7 +110,7 @@ class _Register:
 
     def stages(self, specs: Mapping[str, list[Spec]]) -> list[tuple[str, Stage]]:
         """What is not empty of one level."""
-        states: list[StateRow] = []
+        states, computed = list[StateRow](), list[ComputedRow]()
         for points in self._of_asset.values():
             kind = next(iter(points.values())).kind
             for spec in specs.get(kind, ()):
@@ -120,8 +122,12 @@ class _Register:
                     raise ConfigError(place, what)
                 if made.id in self._given:
                     continue
-                states.append(self._state(made, points, spec))
-        return [("states", States(states))] if states else []
+                if isinstance(spec, StateSpec):
+                    states.append(self._state(made, points, spec))
+                else:
+                    computed.append(self._computed(made, points, spec))
+        found: list[tuple[str, Stage]] = [("states", States(states))] if states else []
+        return [*found, ("computed", Windows(computed))] if computed else found
 
     def _state(
         self, made: SeriesInfo, points: Mapping[str, SeriesInfo], spec: StateSpec
@@ -135,6 +141,18 @@ class _Register:
         own_ns = int(spec.hold_s * S)
         inputs = tuple((info.id, own_ns or hold_ns(info.period_s)) for info in known)
         return StateRow(_name(made, (spec.order, inputs)), made.id, inputs, tuple(clauses))
+
+    def _computed(
+        self, made: SeriesInfo, points: Mapping[str, SeriesInfo], spec: ComputedSpec
+    ) -> ComputedRow:
+        self.inputs.update(points[key].id for key in spec.inputs if key in points)
+        sources = [points.get(key) for keys in spec.sources for key in keys]
+        inputs = tuple(
+            (info.id, hold_ns(info.period_s)) if info is not None else (-1, 0) for info in sources
+        )
+        meant = (spec.formula.name, spec.params, spec.every_s, spec.when, spec.against, inputs)
+        gate = _locks(spec.when, points)
+        return ComputedRow(_name(made, meant), made.id, spec, inputs, gate)
 
 
 def _locks(gates: Iterable[Gate], points: Mapping[str, SeriesInfo]) -> tuple[Lock, ...]:

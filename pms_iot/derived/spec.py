@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pms_iot.assets.points import PointDef
+from pms_iot.derived.computed import ComputedSpec
 from pms_iot.derived.state import StateSpec
 
-Spec = StateSpec
+Spec = StateSpec | ComputedSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +15,14 @@ class DerivedSpecs:
     """All that is derived of a kind; the points of one may be the inputs of another."""
 
     states: tuple[StateSpec, ...] = ()
+    computed: tuple[ComputedSpec, ...] = ()
 
     def points(self) -> list[PointDef]:
-        return [spec.point for spec in self.states]
+        return [spec.point for spec in (*self.states, *self.computed)]
 
     def levels(self) -> list[list[Spec]]:
         """The specs such that each needs only points of levels before its own."""
-        specs: Mapping[str, Spec] = {s.point.key: s for s in self.states}
+        specs: Mapping[str, Spec] = {s.point.key: s for s in (*self.states, *self.computed)}
         depths: dict[str, int] = {}
         for key in specs:
             _depth(key, specs, depths, ())

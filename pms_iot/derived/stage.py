@@ -1,11 +1,12 @@
 """What the parts of `Derived` share: rows of slots, one slot for each input of a derived point."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pms_iot.kernel.arrays import Arrays
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.gates import Gates
 from pms_iot.telemetry.groups import Groups
@@ -52,23 +53,23 @@ def members_of(inputs: Sequence[Sequence[int]], width: int) -> Groups:
     return Groups([slots.get(number, ()) for number in range(size)])
 
 
-def same_rows(now: Sequence[str], then: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """(row now, row then) of the names that both have."""
-    old = {name: row for row, name in enumerate(then)}
-    return ((row, old[name]) for row, name in enumerate(now) if name in old)
-
-
 def carry(
     now: Sequence[str],
     then: Sequence[str],
-    columns: Mapping[str, NDArray[np.generic]],
-    saved: Mapping[str, NDArray[np.generic]],
+    columns: Arrays,
+    saved: Arrays,
 ) -> None:
     """Puts the saved rows that are still meant in the same way into `columns`."""
-    pairs = list(same_rows(now, then))
-    here, there = [row for row, _ in pairs], [row for _, row in pairs]
+    old = {name: row for row, name in enumerate(then)}
+    here = [row for row, name in enumerate(now) if name in old]
+    there = [old[name] for name in now if name in old]
     for name, column in columns.items():
-        column[here] = saved[name][there]
+        if column.ndim == 1:
+            column[here] = saved[name][there]
+            continue
+        # A row has as many slots as before; how wide all are depends on the others.
+        width = min(column.shape[1], saved[name].shape[1])
+        column[here, :width] = saved[name][there, :width]
 
 
 def open_doors(gates: Gates, doors: Rows, at: Times) -> Mask:

@@ -3,6 +3,7 @@
 Exact in sample time: a state is judged at each instant at which one of its inputs has a sample, with all
 samples of that instant. A value of an input that was heard once and is too old makes the state unknown; an
 input that never came is left aside (`when` on it is not true), because not every device has every point.
+While no input speaks, nothing is said: that nobody knows shows in the repeats that do not come.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pms_iot.derived.stage import Mask, Rows, S, Times, carry, members_of, open_doors
+from pms_iot.derived.stage import Rows, S, Times, carry, members_of, open_doors
 from pms_iot.derived.state import REPEAT_S, UNKNOWN
 from pms_iot.kernel.arrays import Arrays, pack, unpack
 from pms_iot.telemetry.batch import Batch
@@ -123,26 +124,20 @@ class States:
         return code
 
     def _said(self, rows: Rows, times: Times, code: Times, starts: Rows, ends: Rows) -> Batch:
-        """Changes of state, a repeat in each minute, and the beginning of times that nobody saw."""
+        """Changes of state, a repeat in each minute, and the first one after a time that nobody saw."""
         before_at = np.concatenate((times[:1], times[:-1]))
         before_at[starts] = self._state["at"][rows[starts]]
         # The rest of an instant that was judged already can only speak at the next one.
         code = np.where(times > before_at, code, self._state["code"][rows])
         before = np.concatenate((code[:1], code[:-1]))
         before[starts] = self._state["code"][rows[starts]]
-        is_gap = (before_at > 0) & (times - before_at > self._row_hold[rows])
-        unseen = np.flatnonzero(is_gap & (before != UNKNOWN))
-        is_due: Mask = (code != before) | is_gap
+        is_due = (code != before) | (times - before_at > self._row_hold[rows])
         is_due |= times // _REPEAT_NS != before_at // _REPEAT_NS
         said = np.flatnonzero(is_due & (times > before_at))
         self._state["at"][rows[ends]] = times[ends]
         self._state["code"][rows[ends]] = code[ends]
-        chosen = np.concatenate((unseen, said))
-        at = np.concatenate((before_at[unseen] + self._row_hold[rows[unseen]], times[said]))
-        value = np.concatenate((np.full(len(unseen), UNKNOWN), code[said]))
-        series = self._series[rows[chosen]]
-        order = np.lexsort((at, series))
-        return Batch.of(series[order], at[order], value[order])
+        order = said[np.argsort(self._series[rows[said]], kind="stable")]
+        return Batch.of(self._series[rows[order]], times[order], code[order])
 
     def snapshot(self) -> bytes:
         return pack({"rows": self._names, "gates": self._gates.snapshot()}, self._state)

@@ -10,8 +10,9 @@ from pms_iot.assets.points import PointDef
 from pms_iot.derived.spec import CircleError, DerivedSpecs
 from pms_iot.derived.state import CODES, REPEAT_S, STATES, Clause, StateSpec
 from pms_iot.kernel.text import Text
+from pms_iot.rulepacks.computed import build_computed
 from pms_iot.rulepacks.document import Document, Where, did_you_mean
-from pms_iot.rulepacks.models import ClauseYaml, StateYaml, parse
+from pms_iot.rulepacks.models import ClauseYaml, ComputedYaml, StateYaml, parse
 from pms_iot.rulepacks.rules import build_gates, text
 from pms_iot.telemetry.condition import Gate
 
@@ -33,7 +34,16 @@ def build_derived(
     for document, top in files:  # all are known before the first is read: order does not matter
         made |= _named(document, top, {**points, **made}, problems)
     named = {**points, **made}
-    specs = DerivedSpecs(states=tuple(_states(states, named, problems)))
+    measured = {
+        key: point for key, point in named.items() if key not in _content(computed, "derived")
+    }
+    found = _states(
+        states, measured, problems
+    )  # a computed value is late: no state follows from it
+    named |= {spec.point.key: spec.point for spec in found}
+    models = _items(computed, "derived", ComputedYaml, problems)
+    built = build_computed(computed, models, named, problems) if computed is not None else []
+    specs = DerivedSpecs(tuple(found), tuple(built))
     try:
         specs.levels()
     except CircleError as circle:
@@ -65,7 +75,8 @@ def _named(
         elif key in taken:
             problems.append(document.problem((top, key), "is already a point"))
         else:
-            found[key] = PointDef(key, Text(key, key), derived=True)
+            type_ = "enum" if top == "states" else "number"
+            found[key] = PointDef(key, Text(key, key), type=type_, derived=True)
     return found
 
 

@@ -84,10 +84,9 @@ def test_lasting_state_is_said_again_in_each_minute() -> None:
     assert said(reads([0] * 150)) == [(0, OFF), (60, OFF), (120, OFF)]
 
 
-def test_nobody_knows_the_state_in_a_gap() -> None:
-    """Three periods, here at least a minute, after the last sample; known again with the next."""
+def test_nothing_is_said_in_a_gap_and_the_state_after_it_at_once() -> None:
     batch = Batch.concat([reads([1] * 20), reads([1] * 5, start=500.0)])
-    assert said(batch) == [(0, STARTING), (10, RUNNING), (79, UNKNOWN), (500, RUNNING)]
+    assert said(batch) == [(0, STARTING), (10, RUNNING), (500, RUNNING)]
 
 
 def test_one_input_that_stops_makes_the_state_unknown() -> None:
@@ -184,9 +183,7 @@ def walked(batch: Batch) -> list[tuple[int, int, float]]:
                 if series == run and (run not in last or value != last[run][1]):
                     rose = at
                 last[int(series)] = at, float(value)
-            if before_at and at - before_at > 60 * S:
-                if before != UNKNOWN:
-                    found.append((state, before_at + 60 * S, UNKNOWN))
+            if at - before_at > 60 * S:
                 before = -1
             code = judged({k: v[1] for k, v in last.items()}, run, door, at - rose)
             if any(at - heard > 60 * S for heard, _ in last.values()):
