@@ -26,6 +26,7 @@ from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.register import Applied, apply_site, load_site
 from pms_iot.assets.tables import Asset, Site
+from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
 from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
@@ -437,6 +438,7 @@ def build(
         engine=engine,
         store=store,
         catalog=catalog,
+        derived=Derived({kind: pack.derived for kind, pack in packs.items()}, catalog),
         detectors=Detectors(
             {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine)
         ),

@@ -1,6 +1,6 @@
 """The main path, top to bottom: a message comes in, people learn what must be repaired.
 
-    decode -> judge -> store -> detectors -> store scores -> rules -> alerts -> work orders -> outbox -> ack
+    decode -> judge -> store -> derived -> detectors -> store both -> rules -> alerts -> work orders -> outbox -> ack
 
 One thread runs it. Samples are durable before anything is concluded from them; watermark, alert, work
 order and outbox message are one transaction; the gateway is acknowledged last. A crash at any point is
@@ -31,6 +31,7 @@ from pms_iot.alerts.tables import Alert
 from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset
+from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel.clock import Clock, from_ns
 from pms_iot.kernel.db import reading, transaction
@@ -80,6 +81,7 @@ class Pipeline:
     engine: Engine
     store: SampleStore
     catalog: SeriesCatalog
+    derived: Derived
     detectors: Detectors
     rules: RuleEngine
     silence: SilenceWatch
@@ -96,7 +98,7 @@ class Pipeline:
     totals: CounterTotals | None = None  # of the counters by which plans fall due
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while state changes
     pending: list[Transition] = field(default_factory=list[Transition])  # concluded, not committed
-    scores: Batch = field(default_factory=Batch.empty)  # made, not yet stored and judged
+    scores: Batch = field(default_factory=Batch.empty)  # made or derived, not yet stored and judged
     disk_is_full: Callable[[], bool] = lambda: False
     _hearing_since_ns: int = 0  # when the last wait for a store was over
     waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
@@ -281,11 +283,13 @@ class Pipeline:
         return skipped
 
     def conclude(self, heard: Sequence[tuple[str | None, Batch]]) -> None:
-        """Detectors, then rules, on what came through which gateway (None: through none); what they find
-        waits in `pending` for the next transaction."""
+        """Derived points, detectors, then rules, on what came through which gateway (None: through none);
+        what they find waits in `pending` for the next transaction."""
         batch = Batch.concat(part for _, part in heard)
-        # Detectors score a sample once: if the store is away now, the repeat finds the scores here.
-        self.scores = Batch.concat([self.scores, self.detectors.update(batch)])
+        derived = self.derived.update(batch)
+        scores = self.detectors.update(Batch.concat([batch, derived]))
+        # A sample is scored once: if the store is away now, the repeat finds here what came of it.
+        self.scores = Batch.concat([self.scores, derived, scores])
         self._write(self.scores)
         for gateway, part in heard:
             self.silence.heard(gateway, part, now_ns=self.clock.now_ns())

@@ -4,7 +4,7 @@ Detectors and rules drop what they have seen, alerts are keyed by their opening 
 harmless: any kill -9 comes to the alerts and orders of a run without it (docs/adr/0003).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from sqlmodel import Session
@@ -13,6 +13,7 @@ from pms_iot.alerts import service as alerts
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.alerts.transition import Firing
+from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
@@ -33,7 +34,7 @@ AHEAD_NS = DAY_NS  # no stored sample is further in the future
 
 
 def save(path: Pipeline) -> None:
-    """Writes the state of detectors, rules and silence watch into the core store.
+    """Writes the state of derived points, detectors, rules and silence watch into the core store.
 
     Samples wait only while it is copied. What is committed while it is written is newer than the
     state, so a restart concludes it again.
@@ -51,19 +52,27 @@ def restore(path: Pipeline) -> None:
     with transaction(path.engine) as session:
         known = {name for name, part in _stateful(path) if _restored(session, name, part)}
         _adopt(path, session)
-    if "detectors" not in known:
-        _warm_up(path)
+    if not {"derived", "detectors"} <= known:
+        _warm_up(path, known)
     if "rules" not in known:
         _begin(path)
     _replay(path)
     save(path)  # what is stored from now on is newer than this state
 
 
-def _stateful(path: Pipeline) -> list[tuple[str, Detectors | RuleEngine | SilenceWatch]]:
-    return [("detectors", path.detectors), ("rules", path.rules), ("silence", path.silence)]
+Stateful = Derived | Detectors | RuleEngine | SilenceWatch
 
 
-def _restored(session: Session, name: str, part: Detectors | RuleEngine | SilenceWatch) -> bool:
+def _stateful(path: Pipeline) -> list[tuple[str, Stateful]]:
+    return [
+        ("derived", path.derived),
+        ("detectors", path.detectors),
+        ("rules", path.rules),
+        ("silence", path.silence),
+    ]
+
+
+def _restored(session: Session, name: str, part: Stateful) -> bool:
     state = load_snapshot(session, name, part.config_hash)
     if state is not None:
         part.restore(state)
@@ -79,15 +88,22 @@ def _adopt(path: Pipeline, session: Session) -> None:
         workorders.telemetry_recovered(session, alert_id=alert_id, at=now)
 
 
-def _warm_up(path: Pipeline) -> None:
-    """Detectors without a past learn from what the store holds; nothing is concluded from it."""
+def _warm_up(path: Pipeline, known: Collection[str]) -> None:
+    """What is without a past learns from what the store holds; nothing is concluded from it.
+
+    Detectors alone without one see the derived points as they would have been made then.
+    """
+    derived = path.derived.anew() if "derived" in known else path.derived
     oldest_ns = path.clock.now_ns() - WARM_UP_NS
     for series in _measured_by_asset(path).values():
         newest = path.store.latest(series)
         end_ns = int(newest.at.max()) + 1 if len(newest) else oldest_ns
         for start_ns in range(oldest_ns, end_ns, WARM_UP_STEP_NS):
             stop_ns = min(start_ns + WARM_UP_STEP_NS, end_ns)
-            path.detectors.update(_readable(path.store, series, start_ns, stop_ns))
+            batch = _readable(path.store, series, start_ns, stop_ns)
+            joined = Batch.concat([batch, derived.update(batch)])
+            if "detectors" not in known:
+                path.detectors.update(joined)
 
 
 def _begin(path: Pipeline) -> None:

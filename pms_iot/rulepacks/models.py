@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pms_iot.alerts.rule import Severity
 from pms_iot.assets.points import PointType
+from pms_iot.derived.computed import Relation
 from pms_iot.maintenance.plan import Evidence
 from pms_iot.rulepacks.document import Document, Where, did_you_mean
 
@@ -100,6 +101,40 @@ class DetectorYaml(Strict):
     min_change: Annotated[float, Field(ge=0)] = 0.0
     when: list[GateYaml] = []
     params: dict[str, Number] = {}
+
+
+class StateGateYaml(GateYaml):
+    within: Duration | None = None
+
+
+class ClauseYaml(Strict):
+    is_: Words = Field(alias="is")
+    when: list[StateGateYaml] = []
+
+
+class StateYaml(Strict):
+    label: TextYaml
+    order: Annotated[list[ClauseYaml], Field(min_length=1)]
+    hold: Duration = 0.0
+
+
+class AgainstYaml(Strict):
+    relation: Relation = Field(alias="as")
+    days: Annotated[int, Field(ge=1, le=28, strict=True)] = 7
+    lag: Annotated[int, Field(ge=0, le=27, strict=True)] = 21
+    guard: Annotated[Number, Field(gt=0)] | None = None
+    relearn: Annotated[int, Field(ge=1, strict=True)] = 28
+
+
+class ComputedYaml(Strict):
+    label: TextYaml
+    formula: Words
+    inputs: dict[str, Words | Annotated[list[Words], Field(min_length=1)]]
+    params: dict[str, Number] = {}
+    unit: str | None = None
+    every: Duration = 300.0
+    when: list[GateYaml] = []
+    against: AgainstYaml | None = None
 
 
 class IntervalYaml(Strict):

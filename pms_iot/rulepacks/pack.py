@@ -9,10 +9,12 @@ from pydantic import BaseModel
 
 from pms_iot.alerts.rule import Rule
 from pms_iot.assets.points import PointDef
+from pms_iot.derived.spec import DerivedSpecs
 from pms_iot.detection.spec import DetectorSpec
 from pms_iot.kernel.text import Text
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.rulepacks.counters import build_counter, check_counter
+from pms_iot.rulepacks.derived import build_derived
 from pms_iot.rulepacks.document import (
     Document,
     PackError,
@@ -37,6 +39,7 @@ class RulePack:
     rules: tuple[Rule, ...]
     detectors: tuple[DetectorSpec, ...]
     plans: tuple[PlanTemplate, ...]
+    derived: DerivedSpecs
 
 
 def load_packs(root: Path) -> dict[str, RulePack]:
@@ -60,13 +63,15 @@ class _Folder:
 
     def pack(self) -> RulePack:
         label, points = self._points()
+        derived, made = self._derived(points)
+        points.update(made)
         detectors = self._detectors(points)
         for spec in detectors:
             points.update((point.key, point) for point in spec.derived_points())
         rules = self._rules(points)
         self._check_profiles(points)
         plans = self._plans(points)
-        return RulePack(self._kind, label, points, rules, detectors, plans)
+        return RulePack(self._kind, label, points, rules, detectors, plans, derived)
 
     def _read(self, name: str, *, keys: tuple[str, ...]) -> Document | None:
         """A file of the folder whose top level is a mapping with no keys but these; None if there is none."""
@@ -122,6 +127,13 @@ class _Folder:
         found = _named(document.content.get("points"))
         found |= {key: _point(key, point) for key, point in points.items()}
         return text(label) if label else Text(self._kind, self._kind), found
+
+    def _derived(
+        self, points: Mapping[str, PointDef]
+    ) -> tuple[DerivedSpecs, Mapping[str, PointDef]]:
+        states = self._read("states.yaml", keys=("states",))
+        computed = self._read("derived.yaml", keys=("derived",))
+        return build_derived(states, computed, points, self._problems)
 
     def _detectors(self, points: Mapping[str, PointDef]) -> tuple[DetectorSpec, ...]:
         document = self._read("detectors.yaml", keys=("detectors",))

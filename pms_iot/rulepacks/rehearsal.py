@@ -8,6 +8,7 @@ from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
 from pms_iot.rulepacks.pack import RulePack
 from pms_iot.telemetry.batch import Batch
@@ -55,10 +56,12 @@ def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[
     """
     catalog = PackCatalog(pack, asset)
     batch = _batch(catalog, series)
-    scores = Detectors({pack.kind: pack.detectors}, catalog).update(batch)
     given = [catalog.ids[point] for point in series]
+    derived = Derived({pack.kind: pack.derived}, catalog, given).update(batch)
+    joined = Batch.concat([batch, derived])
+    scores = Detectors({pack.kind: pack.detectors}, catalog).update(joined)
     scores = scores.take(~np.isin(scores.series, given))
-    found = RuleEngine(pack.rules, catalog).update(Batch.concat([batch, scores]))
+    found = RuleEngine(pack.rules, catalog).update(Batch.concat([joined, scores]))
     found += _silences(pack, catalog, batch)
     return sorted(found, key=lambda t: (t.at_ns, t.key))
 

@@ -188,3 +188,14 @@ def _gates(
         if condition is not None:
             gates.append(Gate(model.point, condition, model.for_))
     return tuple(gates)
+
+
+def build_gates(
+    document: Document,
+    where: Where,
+    models: Sequence[GateYaml],
+    points: Points,
+    problems: list[str],
+) -> tuple[Gate, ...]:
+    """The gates of the list `when` at `where`, without those that are wrong."""
+    return _gates(document, where, models, points, problems)

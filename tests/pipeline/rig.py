@@ -15,6 +15,7 @@ from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.bootstrap import import_site
+from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
 from pms_iot.kernel import migrations
 from pms_iot.kernel.clock import ManualClock, to_ns
@@ -133,6 +134,7 @@ class Rig:
             engine=engine or self.core,
             store=store or self.samples,
             catalog=catalog,
+            derived=Derived({kind: pack.derived for kind, pack in packs.items()}, catalog),
             detectors=Detectors({kind: pack.detectors for kind, pack in packs.items()}, catalog),
             rules=RuleEngine(rules, catalog),
             silence=SilenceWatch(rules, catalog),

@@ -29,7 +29,7 @@ class FullStore(EmbeddedStore):
 def test_no_snapshot_is_taken_of_what_is_not_committed(rig: Rig) -> None:
     path = rig.start()
     before = rig.rows("select name, at, state from state_snapshot")
-    assert {name for name, _, _ in before} == {"detectors", "rules", "silence"}
+    assert {name for name, _, _ in before} == {"derived", "detectors", "rules", "silence"}
     with rig.core.begin() as connection:
         connection.exec_driver_sql("alter table watermark rename to mislaid")
     with pytest.raises(Exception, match="no such table"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pms_iot.assets.points import CounterDef
+from pms_iot.derived.computed import Against
 from pms_iot.rulepacks import PackError, check_packs, load_packs, rules_root
 from pms_iot.telemetry.condition import Condition, Gate
 
@@ -32,6 +33,20 @@ def test_good_pack_becomes_objects(root: Path) -> None:
     assert {"temp.anomaly", "temp.lo", "temp.hi"} < pack.points.keys()
     assert pack.points["temp.lo"].unit == "°C"
     assert pack.points["temp.lo"].derived
+    (state,) = pack.derived.states
+    assert [clause.state for clause in state.order] == [2, 3, 1]
+    assert state.order[0].past == (Gate("run", Condition("equals", values=(1.0,)), 10),)
+    assert pack.points["state"].type == "enum"
+    assert pack.points["state"].derived
+    assert pack.points["state"].values[3].en == "Running"
+    ratio, starts = pack.derived.computed
+    assert ratio.against == Against("ratio", days=5)
+    assert (ratio.every_s, ratio.sources, ratio.point.unit) == (600, (("temp",),), "")
+    assert [[spec.point.key for spec in level] for level in pack.derived.levels()] == [
+        ["state"],
+        ["temp_ratio", "starts_h"],
+    ]
+    assert (starts.point.unit, starts.point.period_s) == ("1/h", 3600)
     assert [line.id for line in pack.plans[1].checklist] == ["m-1", "y-1"]
     assert pack.points["hours"].counter == CounterDef(None, 1.0), "hours run no faster than time"
     assert pack.points["starts"].counter == CounterDef(655360.0, 60.0, 10.0)

@@ -1,0 +1,1 @@
+"""Physics: one small file per family of formulas, each with its source."""
