@@ -13,7 +13,9 @@ from pms_iot.alerts import service as alerts
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.alerts.transition import Firing
-from pms_iot.detection.detectors import Detectors
+from pms_iot.detection.judged import JudgedDetectors
+from pms_iot.feedback import service as feedback
+from pms_iot.feedback.caps import WINDOW
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import StoreUnavailableError
@@ -51,6 +53,7 @@ def restore(path: Pipeline) -> None:
     with transaction(path.engine) as session:
         known = {name for name, part in _stateful(path) if _restored(session, name, part)}
         _adopt(path, session)
+        _hear(path, session, has_past="detectors" in known)
     if "detectors" not in known:
         _warm_up(path)
     if "rules" not in known:
@@ -59,15 +62,24 @@ def restore(path: Pipeline) -> None:
     save(path)  # what is stored from now on is newer than this state
 
 
-def _stateful(path: Pipeline) -> list[tuple[str, Detectors | RuleEngine | SilenceWatch]]:
-    return [("detectors", path.detectors), ("rules", path.rules), ("silence", path.silence)]
+def _stateful(path: Pipeline) -> list[tuple[str, JudgedDetectors | RuleEngine | SilenceWatch]]:
+    return [("detectors", path.judged), ("rules", path.rules), ("silence", path.silence)]
 
 
-def _restored(session: Session, name: str, part: Detectors | RuleEngine | SilenceWatch) -> bool:
+def _restored(
+    session: Session, name: str, part: JudgedDetectors | RuleEngine | SilenceWatch
+) -> bool:
     state = load_snapshot(session, name, part.config_hash)
     if state is not None:
         part.restore(state)
     return state is not None
+
+
+def _hear(path: Pipeline, session: Session, *, has_past: bool) -> None:
+    """Verdicts that were taken since the state was saved; detectors without one hear those of a month."""
+    if not has_past:
+        path.judged.begin_after(feedback.last_before(session, path.clock.now(), WINDOW))
+    path.judged.hear(feedback.said_after(session, path.judged.heard))
 
 
 def _adopt(path: Pipeline, session: Session) -> None:
@@ -87,7 +99,7 @@ def _warm_up(path: Pipeline) -> None:
         end_ns = int(newest.at.max()) + 1 if len(newest) else oldest_ns
         for start_ns in range(oldest_ns, end_ns, WARM_UP_STEP_NS):
             stop_ns = min(start_ns + WARM_UP_STEP_NS, end_ns)
-            path.detectors.update(_readable(path.store, series, start_ns, stop_ns))
+            path.judged.update(_readable(path.store, series, start_ns, stop_ns))
 
 
 def _begin(path: Pipeline) -> None:
@@ -104,7 +116,10 @@ def _replay(path: Pipeline) -> None:
         batch = _not_seen(path, series)
         replayed += len(batch)
         path.conclude([(path.silence.gateway_of(asset), batch)])
-        _follow(path)
+    path.pending.sort(
+        key=lambda step: (step.at_ns, step.key)
+    )  # a site's budget is spent in time order
+    _follow(path)
     log.info("state restored", samples_replayed=replayed)
 
 

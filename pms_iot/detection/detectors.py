@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
+from pms_iot.detection.detector import Forgives, Governed
 from pms_iot.detection.drift import Drift
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.seasonal import Seasonal
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
+from pms_iot.feedback.service import Limit
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
@@ -52,6 +54,32 @@ class Detectors:
             self._build()
             self.restore(state)
         return Batch.concat(detector.update(batch) for detector in self._detectors.values())
+
+    def judged(self, series: int, outcome: str, at_ns: int) -> None:
+        """As `Governed.judged`, for whichever detector made the series."""
+        for detector in self._detectors.values():
+            if isinstance(detector, Governed):
+                detector.judged(series, outcome, at_ns)
+
+    def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
+        """As `Forgives.withdrawn`; a detector that cannot take a verdict back keeps it."""
+        for detector in self._detectors.values():
+            if isinstance(detector, Forgives):
+                detector.withdrawn(series, outcome, at_ns)
+
+    def accept(self, series: int, at_ns: int) -> None:
+        """As `Governed.accept`."""
+        for detector in self._detectors.values():
+            if isinstance(detector, Governed):
+                detector.accept(series, at_ns)
+
+    def limits(self) -> Mapping[int, Limit]:
+        """Of every score that has a limit of its own: series -> limit."""
+        found: dict[int, Limit] = {}
+        for detector in self._detectors.values():
+            if isinstance(detector, Governed):
+                found |= detector.limits()
+        return found
 
     def snapshot(self) -> bytes:
         parts = {name: detector.snapshot() for name, detector in self._detectors.items()}
