@@ -18,7 +18,7 @@ from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.gates import Lock
 
-_VERSION = 1
+_VERSION = 2
 _S = 1_000_000_000
 _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "seasonal": Seasonal,
@@ -138,4 +138,5 @@ class Detectors:
                 Lock(ids.get((info.asset, g.point), -1), g.condition, int(g.for_s * _S))
                 for g in spec.when
             ),
+            state=ids.get((info.asset, spec.by), -1) if spec.by else -1,
         )

@@ -66,6 +66,10 @@ def build_detector(
         problems.append(document.problem((*where, "warmup"), "is missing"))
     for i, key in enumerate(model.points):
         _check_point(document, (*where, "points", i), key, points, problems)
+    if model.by is not None:
+        _check_point(document, (*where, "by"), model.by, points, problems)
+    elif model.blank:
+        problems.append(document.problem((*where, "blank"), "goes only with by"))
     return DetectorSpec(
         detector=model.detector if model.detector in SCORES else "rate",
         points=tuple(points[key] for key in model.points if key in points),
@@ -75,6 +79,9 @@ def build_detector(
         min_change=model.min_change,
         when=_gates(document, where, model.when, points, problems),
         params=model.params,
+        by=model.by or "",
+        blank_s=model.blank,
+        budget=model.budget,
     )
 
 
