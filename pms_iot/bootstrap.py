@@ -441,7 +441,7 @@ def build(
         store=store,
         catalog=catalog,
         detectors=Detectors(
-            {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine)
+            {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine), caps
         ),
         rules=RuleEngine(rules, catalog),
         silence=SilenceWatch(rules, catalog),
