@@ -151,7 +151,7 @@ def note_effects(session: Session, effects: Iterable[Effect]) -> None:
     query = select(Feedback).where(col(Feedback.number).in_(by_number))
     for row in session.exec(query):
         effect = by_number[row.number or 0]
-        row.limit_before, row.limit_after = effect.before, effect.after
+        row.heard, row.limit_before, row.limit_after = True, effect.before, effect.after
         session.add(row)
     session.flush()
 

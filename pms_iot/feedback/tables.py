@@ -9,7 +9,7 @@ from pms_iot.kernel.db import Table, UtcDateTime
 
 
 class Feedback(Table, table=True):
-    """Somebody said something of one alarm. Rows are only added; the engine fills in the last four fields.
+    """Somebody said something of one alarm. Rows are only added; the engine fills in what begins with `number`.
 
     kind: judged (with the outcome of its order), withdrawn (an outcome that no longer holds), accepted
     (the present level is normal). Whoever writes a row gives it no number: rows of other processes
@@ -25,6 +25,7 @@ class Feedback(Table, table=True):
     at: datetime = Field(sa_type=UtcDateTime)
     number: int | None = Field(default=None, unique=True)
     after_ns: int | None = Field(default=None, sa_type=BigInteger)  # it holds for later samples
+    heard: bool = False  # the detectors have taken it into account
     limit_before: float | None = None  # of the detector, when it heard of it
     limit_after: float | None = None
 

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("number", sa.Integer(), nullable=True),
         sa.Column("after_ns", sa.BigInteger(), nullable=True),
+        sa.Column("heard", sa.Boolean(), nullable=False),
         sa.Column("limit_before", sa.Float(), nullable=True),
         sa.Column("limit_after", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["series"], ["point.id"]),
