@@ -28,6 +28,7 @@ from pms_iot.assets.register import Applied, apply_site, load_site
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
+from pms_iot.feedback.caps import Caps
 from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
@@ -434,13 +435,14 @@ def build(
     plans = [plan for pack in packs.values() for plan in pack.plans]
     points = {kind: pack.points for kind, pack in packs.items()}
     rules = [rule for pack in packs.values() for rule in pack.rules]
+    caps = Caps(settings.budget.asset_month, settings.budget.site_month)
     path = pipeline.Pipeline(
         engine=engine,
         store=store,
         catalog=catalog,
         derived=Derived({kind: pack.derived for kind, pack in packs.items()}, catalog),
         detectors=Detectors(
-            {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine)
+            {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine), caps
         ),
         rules=RuleEngine(rules, catalog),
         silence=SilenceWatch(rules, catalog),
@@ -454,6 +456,7 @@ def build(
         verify_after_s=settings.verify_after_s,
         totals=CounterTotals(engine, store, catalog, counters_of_plans(plans, points)),
         foreign=Foreign(sources, catalog),
+        caps=caps,
     )
     reserve = int(settings.disk_reserve_mb * MB)
     disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import compress, groupby, zip_longest
 from operator import not_
 from typing import Literal, Protocol
@@ -23,6 +23,7 @@ from sqlalchemy import Engine, func
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, or_, select
 
+from pms_iot.alerts import budget
 from pms_iot.alerts import service as alerts
 from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.rule import Rule
@@ -32,7 +33,9 @@ from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset
 from pms_iot.derived.derived import Derived
-from pms_iot.detection.detectors import Detectors
+from pms_iot.detection.judged import Judgeable, JudgedDetectors
+from pms_iot.feedback import service as feedback
+from pms_iot.feedback.caps import Caps
 from pms_iot.kernel.clock import Clock, from_ns
 from pms_iot.kernel.db import reading, transaction
 from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
@@ -58,6 +61,9 @@ OURS = "pms/"  # what gateways' topics begin with; all others are third parties'
 SAMPLES = ("/data", "/event")  # what topics with samples end with
 AT_ONCE = 128  # messages
 OF_A_STREAM = 32  # of them; half of a gateway's window, so that it goes on sending meanwhile
+ROOM_EVERY = timedelta(seconds=10)  # between two looks whether the budget has room again
+LIMITS_EVERY = timedelta(minutes=1)  # between two notes of the detectors' limits
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 AWAY = (StoreUnavailableError, OperationalError)  # a store that may come back: try again
 
 
@@ -82,7 +88,7 @@ class Pipeline:
     store: SampleStore
     catalog: SeriesCatalog
     derived: Derived
-    detectors: Detectors
+    detectors: Judgeable
     rules: RuleEngine
     silence: SilenceWatch
     rule_by_id: Mapping[str, Rule]
@@ -104,9 +110,17 @@ class Pipeline:
     waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
     books: Books = field(init=False)  # what came, hour by hour
     pulse: EnginePulse = field(default_factory=EnginePulse)
+    caps: Caps = field(default_factory=Caps)  # of alarms of statistics
+    judged: JudgedDetectors = field(
+        init=False
+    )  # the detectors, with what people say of their alarms
+    _held: int = 0  # alerts that the budget held, not committed
+    _look_for_room_at: datetime = LONG_AGO
+    _note_limits_at: datetime = LONG_AGO
 
     def __post_init__(self) -> None:
         self.books = Books(self.catalog)
+        self.judged = JudgedDetectors(self.detectors, self.catalog)
 
     # -- a message -------------------------------------------------------------------------
 
@@ -287,7 +301,7 @@ class Pipeline:
         what they find waits in `pending` for the next transaction."""
         batch = Batch.concat(part for _, part in heard)
         derived = self.derived.update(batch)
-        scores = self.detectors.update(Batch.concat([batch, derived]))
+        scores = self.judged.update(Batch.concat([batch, derived]))
         # A sample is scored once: if the store is away now, the repeat finds here what came of it.
         self.scores = Batch.concat([self.scores, derived, scores])
         self._write(self.scores)
@@ -298,6 +312,7 @@ class Pipeline:
 
     def follow(self, session: Session, now: datetime) -> None:
         """Alerts, work orders and messages to people, for all that is concluded and not yet committed."""
+        self._held = 0
         for step in self.pending:
             try:
                 with session.begin_nested():
@@ -315,6 +330,9 @@ class Pipeline:
             if change.kind == "resolved":
                 ended_at = alert.resolved_at or now
                 workorders.telemetry_recovered(session, alert_id=alert.id, at=ended_at)
+                continue
+            if budget.hold(session, alert, self.caps) is not None:
+                self._held += 1
             elif step.rule.work_order and not alerts.is_shelved(alert, now):
                 self._order_work(session, alert, step.rule, step.asset, now)
 
@@ -322,6 +340,7 @@ class Pipeline:
         self, session: Session, alert: Alert, rule: Rule, asset: str, now: datetime
     ) -> None:
         assert alert.id is not None
+        began_at = alert.released_at or alert.opened_at  # nobody could have come before
         outcome = workorders.raise_fault(
             session,
             alert_id=alert.id,
@@ -333,7 +352,8 @@ class Pipeline:
             safety=rule.safety,
             link=rule.silent_for_s is not None,
             skill=rule.skill,
-            at=alert.opened_at,
+            at=began_at,
+            series=alert.point_id,
         )
         alerts.attach_order(session, alert, outcome.order_id, outcome.verdict, now)
         if outcome.verdict == "folded" and not rule.safety:
@@ -359,6 +379,8 @@ class Pipeline:
         """What was concluded is on record now."""
         for step in self.pending:
             log.info("alert", step=step.kind, rule=step.rule.id, asset=step.asset, value=step.value)
+        self.counters.add("alerts_held_by_budget", self._held)
+        self._held = 0
         if self.pending:
             self.pending = []
             self.live.changed("alerts")
@@ -435,6 +457,9 @@ class Pipeline:
     def tick(self, connected_since_ns: int | None) -> None:
         """What the passing of time alone makes true: silence, and repairs that have stayed healthy."""
         now = self.clock.now()
+        self._hear_verdicts(now)
+        self._note_limits(now)
+        self._let_go(now)
         with reading(self.engine) as session:  # mostly there is nothing, and nobody has to wait
             is_due = self._awaits_order(session, now) or workorders.awaits_verdict(
                 session, now, self.verify_after_s
@@ -457,6 +482,62 @@ class Pipeline:
         if judged:
             self.live.changed("orders")
 
+    def _hear_verdicts(self, now: datetime) -> None:
+        """What people have said since of the detectors' alarms, from whatever process, and what came of it.
+
+        A verdict gets its number and its time on record first and is heard then: whoever starts again
+        after a crash hears it at the same sample.
+        """
+        with reading(self.engine) as session:
+            is_new = feedback.waits(session, self.judged.heard)
+        with self.lock:
+            effects = self.judged.effects
+            if not (is_new or effects):
+                return
+            with transaction(self.engine) as session:
+                feedback.number_new(session, self._newest_of_asset)
+                feedback.note_effects(session, effects)
+                said = feedback.said_after(session, self.judged.heard)
+            self.judged.hear(said)
+            self.judged.recorded(effects)
+        for one in said:
+            self.counters.add(f"verdicts_{one.outcome if one.kind == 'judged' else one.kind}")
+
+    def _newest_of_asset(self, series: int) -> int:
+        """Time of the newest sample of the asset of this series that was concluded from."""
+        last_at = self.rules.last_at
+        own = self.catalog.of_asset(self.catalog.info(series).asset).values()
+        return max((int(last_at[one]) for one in own if one < len(last_at)), default=0)
+
+    def _note_limits(self, now: datetime) -> None:
+        """For the pages, which do not see the detectors."""
+        if now < self._note_limits_at:
+            return
+        self._note_limits_at = now + LIMITS_EVERY
+        with self.lock:
+            limits = self.detectors.limits()
+        with reading(self.engine) as session:
+            moved = feedback.moved(session, limits)
+        if moved:
+            with transaction(self.engine) as session:
+                feedback.note_limits(session, moved, now)
+
+    def _let_go(self, now: datetime) -> None:
+        """Alerts that the budget held and for which there is room again, if they still fire.
+
+        Work is ordered for them as for those that come back from the shelf.
+        """
+        if now < self._look_for_room_at:
+            return
+        self._look_for_room_at = now + ROOM_EVERY
+        with reading(self.engine) as session:
+            ids = budget.with_room(session, now, self.caps)
+        if ids:
+            with self.lock, transaction(self.engine) as session:
+                for alert_id in ids:
+                    budget.release(session, alert_id, now, self.caps)
+            self.live.changed("alerts")
+
     def maintain(self) -> None:
         """Maintenance by the calendar and by use; needs no hurry, so it is looked at less often."""
         if self.totals is not None:
@@ -475,6 +556,7 @@ class Pipeline:
         query = select(Alert.rule).where(
             Alert.state == "firing",
             func.coalesce(Alert.work_order_id, 0) == 0,  # so that the index of the state is used
+            col(Alert.suppressed_by).is_(None),
             or_(col(Alert.shelved_until).is_(None), col(Alert.shelved_until) <= now),
         )
         rules = set(session.exec(query.distinct()))

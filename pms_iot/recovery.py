@@ -14,7 +14,9 @@ from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.alerts.transition import Firing
 from pms_iot.derived.derived import Derived
-from pms_iot.detection.detectors import Detectors
+from pms_iot.detection.judged import JudgedDetectors
+from pms_iot.feedback import service as feedback
+from pms_iot.feedback.caps import WINDOW
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import StoreUnavailableError
@@ -52,6 +54,7 @@ def restore(path: Pipeline) -> None:
     with transaction(path.engine) as session:
         known = {name for name, part in _stateful(path) if _restored(session, name, part)}
         _adopt(path, session)
+        _hear(path, session, has_past="detectors" in known)
     if not {"derived", "detectors"} <= known:
         _warm_up(path, known)
     if "rules" not in known:
@@ -60,13 +63,13 @@ def restore(path: Pipeline) -> None:
     save(path)  # what is stored from now on is newer than this state
 
 
-Stateful = Derived | Detectors | RuleEngine | SilenceWatch
+Stateful = Derived | JudgedDetectors | RuleEngine | SilenceWatch
 
 
 def _stateful(path: Pipeline) -> list[tuple[str, Stateful]]:
     return [
         ("derived", path.derived),
-        ("detectors", path.detectors),
+        ("detectors", path.judged),
         ("rules", path.rules),
         ("silence", path.silence),
     ]
@@ -77,6 +80,13 @@ def _restored(session: Session, name: str, part: Stateful) -> bool:
     if state is not None:
         part.restore(state)
     return state is not None
+
+
+def _hear(path: Pipeline, session: Session, *, has_past: bool) -> None:
+    """Verdicts that were taken since the state was saved; detectors without one hear those of a month."""
+    if not has_past:
+        path.judged.begin_after(feedback.last_before(session, path.clock.now(), WINDOW))
+    path.judged.hear(feedback.said_after(session, path.judged.heard))
 
 
 def _adopt(path: Pipeline, session: Session) -> None:
@@ -103,7 +113,7 @@ def _warm_up(path: Pipeline, known: Collection[str]) -> None:
             batch = _readable(path.store, series, start_ns, stop_ns)
             joined = Batch.concat([batch, derived.update(batch)])
             if "detectors" not in known:
-                path.detectors.update(joined)
+                path.judged.update(joined)
 
 
 def _begin(path: Pipeline) -> None:
@@ -120,7 +130,10 @@ def _replay(path: Pipeline) -> None:
         batch = _not_seen(path, series)
         replayed += len(batch)
         path.conclude([(path.silence.gateway_of(asset), batch)])
-        _follow(path)
+    path.pending.sort(
+        key=lambda step: (step.at_ns, step.key)
+    )  # a site's budget is spent in time order
+    _follow(path)
     log.info("state restored", samples_replayed=replayed)
 
 

@@ -70,6 +70,13 @@ class EmailSettings(BaseModel, frozen=True):
     recipients: tuple[str, ...] = ()
 
 
+class BudgetSettings(BaseModel, frozen=True):
+    """How many unconfirmed alarms of statistics people may get in 30 days, from one asset and one site."""
+
+    asset_month: float = Field(default=2.0, ge=0)
+    site_month: float = Field(default=10.0, ge=0)
+
+
 class Settings(BaseSettings):
     """Every setting, read once at the start and never changed."""
 
@@ -88,6 +95,7 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     webhook: WebhookSettings = WebhookSettings()
     email: EmailSettings = EmailSettings()
+    budget: BudgetSettings = BudgetSettings()
     admin_password: SecretStr | None = None  # sets the password of `manager` at first start
     metrics_token: SecretStr | None = None  # without it only this machine reads /metrics
     disk_reserve_mb: float = Field(default=512.0, ge=0)  # of data_dir that samples never take

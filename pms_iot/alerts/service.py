@@ -10,6 +10,8 @@ from sqlmodel import Session, col, or_, select
 
 from pms_iot.alerts.tables import Alert, AlertEvent
 from pms_iot.alerts.transition import Transition
+from pms_iot.assets.points import is_statistical
+from pms_iot.feedback import service as feedback
 from pms_iot.kernel.clock import from_ns
 from pms_iot.kernel.db import insert_new
 from pms_iot.kernel.errors import NotFoundError, PmsError
@@ -33,6 +35,15 @@ class ShelvingRefusedError(PmsError):
 
     def __init__(self, alert_id: int, reason: str) -> None:
         super().__init__(f"alert {alert_id} may not be shelved: {reason}")
+        self.alert_id = alert_id
+        self.reason = reason
+
+
+class AcceptanceRefusedError(PmsError):
+    """A level may not be taken for normal; `reason` is safety | measured | not_live | reason_missing."""
+
+    def __init__(self, alert_id: int, reason: str) -> None:
+        super().__init__(f"the level of alert {alert_id} may not be taken for normal: {reason}")
         self.alert_id = alert_id
         self.reason = reason
 
@@ -64,7 +75,9 @@ def _fire(session: Session, transition: Transition, now: datetime) -> AlertChang
         alert_id = insert_new(session, fresh)
         if alert_id is not None:
             alert = _alert(session, alert_id)
-            _note(session, alert, opened_at, "fired", detail={"value": _storable(transition.value)})
+            note_step(
+                session, alert, opened_at, "fired", detail={"value": _storable(transition.value)}
+            )
             _stay_shelved(session, alert, now)
             session.flush()
             return AlertChange("fired", alert, transition, "opened")
@@ -107,7 +120,7 @@ def _resolve(session: Session, transition: Transition) -> AlertChange | Reason:
         return "not_live"
     alert.state, alert.resolved_at = "resolved", at
     session.add(alert)
-    _note(session, alert, at, "resolved", detail={"value": _storable(transition.value)})
+    note_step(session, alert, at, "resolved", detail={"value": _storable(transition.value)})
     session.flush()
     return AlertChange("resolved", alert, transition, "resolved")
 
@@ -119,7 +132,7 @@ def retire(session: Session, keys: Iterable[str], at: datetime) -> list[int]:
     for alert in alerts:
         alert.state, alert.resolved_at = "resolved", at
         session.add(alert)
-        _note(session, alert, at, "resolved", detail={"reason": "rule gone"})
+        note_step(session, alert, at, "resolved", detail={"reason": "rule gone"})
     session.flush()
     return [alert.id for alert in alerts if alert.id is not None]
 
@@ -133,7 +146,7 @@ def _stay_shelved(session: Session, alert: Alert, now: datetime) -> None:
     alert.shelved_until = shelved.shelved_until
     session.add(alert)
     detail = {"until": alert.shelved_until.isoformat(), "as_alert": shelved.id}
-    _note(session, alert, alert.opened_at, "shelved", detail=detail)
+    note_step(session, alert, alert.opened_at, "shelved", detail=detail)
 
 
 def attach_order(
@@ -142,7 +155,7 @@ def attach_order(
     """Notes which work order the alert belongs to, and whether it opened it or joined it."""
     alert.work_order_id = work_order_id
     session.add(alert)
-    _note(
+    note_step(
         session, alert, at, "work_order", detail={"work_order": work_order_id, "verdict": verdict}
     )
     session.flush()
@@ -154,7 +167,7 @@ def acknowledge(session: Session, alert_id: int, actor: str, at: datetime) -> Al
     if alert.acked_at is None:
         alert.acked_at, alert.acked_by = at, actor
         session.add(alert)
-        _note(session, alert, at, "acknowledged", actor=actor)
+        note_step(session, alert, at, "acknowledged", actor=actor)
         session.flush()
     return alert
 
@@ -172,7 +185,7 @@ def shelve(
     alert.shelved_until = until
     session.add(alert)
     detail = {"until": until.isoformat(), "reason": reason.strip()}
-    _note(session, alert, at, "shelved", actor=actor, detail=detail)
+    note_step(session, alert, at, "shelved", actor=actor, detail=detail)
     session.flush()
     return alert
 
@@ -198,19 +211,45 @@ def unshelve(session: Session, alert_id: int, actor: str, at: datetime) -> Alert
     if alert.shelved_until is not None:
         alert.shelved_until = None
         session.add(alert)
-        _note(session, alert, at, "unshelved", actor=actor)
+        note_step(session, alert, at, "unshelved", actor=actor)
         session.flush()
     return alert
 
 
 def without_order(session: Session, at: datetime) -> Sequence[Alert]:
-    """Firing alerts that no work order knows of and that nobody has put aside (any more)."""
+    """Firing alerts that no work order knows of and that nobody and nothing has put aside (any more)."""
     query = select(Alert).where(
         Alert.state == "firing",
         col(Alert.work_order_id).is_(None),
+        col(Alert.suppressed_by).is_(None),
         or_(col(Alert.shelved_until).is_(None), col(Alert.shelved_until) <= at),
     )
     return session.exec(query.order_by(col(Alert.id))).all()
+
+
+def accept(session: Session, alert_id: int, actor: str, reason: str, at: datetime) -> Alert:
+    """Somebody takes the present level for normal: the detector is told, and learns it.
+
+    The alert ends when the detector's score falls. Raises AcceptanceRefusedError: only the alarm of a
+    detector's score can be accepted, while it fires, and never one of safety.
+    """
+    alert = _alert(session, alert_id, for_change=True)
+    if refusal := _no_acceptance(alert, reason):
+        raise AcceptanceRefusedError(alert_id, refusal)
+    assert alert.point_id is not None
+    note_step(session, alert, at, "accepted", actor=actor, detail={"reason": reason.strip()})
+    feedback.accept(session, alert_id=alert_id, series=alert.point_id, actor=actor, at=at)
+    return alert
+
+
+def _no_acceptance(alert: Alert, reason: str) -> str | None:
+    if alert.safety:
+        return "safety"
+    if alert.point_id is None or not is_statistical(alert.key):
+        return "measured"
+    if alert.state != "firing":
+        return "not_live"
+    return None if reason.strip() else "reason_missing"
 
 
 def live_alerts(session: Session) -> Sequence[Alert]:
@@ -236,7 +275,7 @@ def _live(session: Session, key: str) -> Alert | None:
     return session.exec(query, execution_options={"populate_existing": True}).one_or_none()
 
 
-def _note(
+def note_step(
     session: Session,
     alert: Alert,
     at: datetime,

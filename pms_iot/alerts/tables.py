@@ -41,7 +41,8 @@ class Alert(Table, table=True):
     acked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     acked_by: str | None = None
     shelved_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    suppressed_by: str | None = None  # the key of the alert that explains this one
+    suppressed_by: str | None = None  # budget:asset | budget:site while it is held: see budget.py
+    released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # from being held
     value: float | None = None  # at opening
     limit: float | None = None
     why: dict[str, Any] = Field(
@@ -58,6 +59,6 @@ class AlertEvent(Table, table=True):
     id: int | None = Field(default=None, primary_key=True)
     alert_id: int = Field(foreign_key="alert.id", index=True)
     at: datetime = Field(sa_type=UtcDateTime)
-    kind: str  # fired | resolved | acknowledged | shelved | unshelved | suppressed | work_order
+    kind: str  # fired | resolved | acknowledged | shelved | unshelved | suppressed | released | accepted | work_order
     actor: str = "system"
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

@@ -9,6 +9,15 @@ from pms_iot.kernel.text import Text
 PointType = Literal["number", "bool", "enum", "counter"]
 
 
+STATISTICAL = ("anomaly", "excess")
+"""Suffixes of computed points that say how improbable something is, not how much of it there is."""
+
+
+def is_statistical(key: str) -> bool:
+    """Whether a point of this key says that something is improbable: right most of the time, never always."""
+    return key.rpartition(".")[2] in STATISTICAL and "." in key
+
+
 def _no_values() -> Mapping[int, Text]:
     return {}
 

@@ -1,7 +1,9 @@
 """What a detector is."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
+from pms_iot.feedback.service import Limit
 from pms_iot.telemetry.batch import Batch
 
 
@@ -25,4 +27,34 @@ class Detector(Protocol):
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot of the same detector over the same or other series; series that the
         snapshot does not know start fresh."""
+        ...
+
+
+@runtime_checkable
+class Governed(Protocol):
+    """Has a limit for each of its scores, which what people say of the alarms moves.
+
+    series: of the score (or of another point that the same detector makes of the same input); a series
+    that is not the detector's own is nothing to it. at_ns: time after whose samples it holds.
+    """
+
+    def judged(self, series: int, outcome: str, at_ns: int) -> None:
+        """An alarm was looked at; outcome: true_fault | false_alarm | no_fault_found | sensor_fault."""
+        ...
+
+    def accept(self, series: int, at_ns: int) -> None:
+        """The present level is normal: it is to be learned fast."""
+        ...
+
+    def limits(self) -> Mapping[int, Limit]:
+        """The present limit of each score, by its series."""
+        ...
+
+
+@runtime_checkable
+class Forgives(Protocol):
+    """A governed detector that can take a verdict back."""
+
+    def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
+        """An outcome that it was told of does not hold."""
         ...

@@ -1,22 +1,28 @@
 """All detectors of all rule packs over all assets, behind one `Detector`."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pms_iot.assets.catalog import SeriesInfo
+from pms_iot.assets.points import is_statistical
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
+from pms_iot.detection.detector import Forgives, Governed
 from pms_iot.detection.drift import Drift
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.seasonal import Seasonal
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
+from pms_iot.feedback.caps import Caps
+from pms_iot.feedback.service import Limit
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.gates import Lock
 
-_VERSION = 1
+_VERSION = 2
 _S = 1_000_000_000
 _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "seasonal": Seasonal,
@@ -30,6 +36,7 @@ class Detectors:
     """One detector per algorithm, each over the series of all assets whose rule pack asks for it.
 
     specs: kind -> its detectors. zones: site code -> IANA zone, for times of day; UTC for others.
+    caps: what an asset and a site may raise in a month; their series share it. None: without caps.
     Raises ConfigError if the register lacks a derived point that a spec makes.
     """
 
@@ -38,8 +45,9 @@ class Detectors:
         specs: Mapping[str, Sequence[DetectorSpec]],
         catalog: SeriesSource,
         zones: Mapping[str, str] | None = None,
+        caps: Caps | None = None,
     ) -> None:
-        self._specs, self._catalog = specs, catalog
+        self._specs, self._catalog, self._caps = specs, catalog, caps
         self._zones = dict(zones or {})
         said = repr((_VERSION, sorted((k, tuple(s)) for k, s in specs.items() if s))).encode()
         self.config_hash = hashlib.sha256(said).hexdigest()[:16]
@@ -52,6 +60,32 @@ class Detectors:
             self._build()
             self.restore(state)
         return Batch.concat(detector.update(batch) for detector in self._detectors.values())
+
+    def judged(self, series: int, outcome: str, at_ns: int) -> None:
+        """As `Governed.judged`, for whichever detector made the series."""
+        for detector in self._detectors.values():
+            if isinstance(detector, Governed):
+                detector.judged(series, outcome, at_ns)
+
+    def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
+        """As `Forgives.withdrawn`; a detector that cannot take a verdict back keeps it."""
+        for detector in self._detectors.values():
+            if isinstance(detector, Forgives):
+                detector.withdrawn(series, outcome, at_ns)
+
+    def accept(self, series: int, at_ns: int) -> None:
+        """As `Governed.accept`."""
+        for detector in self._detectors.values():
+            if isinstance(detector, Governed):
+                detector.accept(series, at_ns)
+
+    def limits(self) -> Mapping[int, Limit]:
+        """Of every score that has a limit of its own: series -> limit."""
+        found: dict[int, Limit] = {}
+        for detector in self._detectors.values():
+            if isinstance(detector, Governed):
+                found |= detector.limits()
+        return found
 
     def snapshot(self) -> bytes:
         parts = {name: detector.snapshot() for name, detector in self._detectors.items()}
@@ -70,6 +104,7 @@ class Detectors:
         self._generation = self._catalog.generation
         infos = list(self._catalog.all())
         ids = {(info.asset, info.point): info.id for info in infos}
+        self._sharing = _sharing(infos)
         self._detectors = {
             name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
         }
@@ -102,7 +137,7 @@ class Detectors:
         return Watched(
             series=info.id,
             scores=tuple(ids[info.asset, key] for key in made),
-            spec=spec,
+            spec=self._within_caps(info, spec),
             period_s=info.period_s or 1.0,
             span=(info.high or 0.0) - (info.low or 0.0) if known else 0.0,
             zone=self._zones.get(info.site, "UTC"),
@@ -110,4 +145,25 @@ class Detectors:
                 Lock(ids.get((info.asset, g.point), -1), g.condition, int(g.for_s * _S))
                 for g in spec.when
             ),
+            state=ids.get((info.asset, spec.by), -1) if spec.by else -1,
         )
+
+    def _within_caps(self, info: SeriesInfo, spec: DetectorSpec) -> DetectorSpec:
+        """The spec with the share of the caps as its budget, where that is less than its own."""
+        if self._caps is None:
+            return spec
+        of_asset, of_site = self._sharing[info.asset, ""], self._sharing["", info.site]
+        share = self._caps.share(spec.budget, of_asset=of_asset, of_site=of_site)
+        return replace(spec, budget=share) if share < spec.budget else spec
+
+
+def _sharing(infos: Iterable[SeriesInfo]) -> Counter[tuple[str, str]]:
+    """How many scores of statistics each asset (asset, "") and each site ("", site) has."""
+    scores = {
+        (info.asset, info.site, info.point.rpartition(".")[0])
+        for info in infos
+        if info.derived and is_statistical(info.point)
+    }
+    found = Counter((asset, "") for asset, _, _ in scores)
+    found.update(("", site) for _, site, _ in scores)
+    return found

@@ -44,7 +44,10 @@ class DetectorSpec:
     warmup_s: seconds of data before a learned detector knows what to expect. quiet_s: seconds of
     data before it may say that something is unusual, longer where days differ. window_s: span of `rate`.
     min_change: what counts as change for `stuck`, in the point's unit. when: the detector sees only
-    samples at which all gates are open. params: see the detector of that name.
+    samples at which all gates are open. by: key of the point that tells the operating state; what is
+    learned is learned for each state. blank_s: seconds after a change of state whose samples count for
+    nothing. budget: false alarms a month that this detector may give of each point. params: see the
+    detector of that name.
     """
 
     detector: str
@@ -55,6 +58,9 @@ class DetectorSpec:
     min_change: float = 0.0
     when: tuple[Gate, ...] = ()
     params: Mapping[str, float] = field(default_factory=_no_params)
+    by: str = ""
+    blank_s: float = 0.0
+    budget: float = 1.0
 
     def derived_points(self) -> list[PointDef]:
         """The points that hold this detector's scores."""

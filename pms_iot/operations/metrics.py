@@ -131,14 +131,19 @@ def _histogram(name: str, help_text: str, seen: Distribution) -> HistogramMetric
 def _counters(counts: Mapping[str, int]) -> Iterator[Metric]:
     """Those that have not counted yet as 0, so that rates begin at once; those not known here too."""
     refused = CounterMetricFamily("pms_samples_refused", names.REFUSED_HELP, labels=["reason"])
+    verdicts = CounterMetricFamily("pms_detector_verdicts", names.VERDICTS_HELP, labels=["outcome"])
     known = [*names.COUNTERS, *(names.REFUSED + reason for reason in names.REASONS)]
+    known += (names.VERDICTS + outcome for outcome in names.OUTCOMES)
     for counter, count in (dict.fromkeys(known, 0) | dict(counts)).items():
         if counter.startswith(names.REFUSED):
             refused.add_metric([counter.removeprefix(names.REFUSED)], count)
+        elif counter.startswith(names.VERDICTS):
+            verdicts.add_metric([counter.removeprefix(names.VERDICTS)], count)
         else:
             help_text = names.COUNTERS.get(counter, names.OTHER_HELP)
             yield CounterMetricFamily(names.metric_of(counter), help_text, value=count)
     yield refused
+    yield verdicts
 
 
 def _path(vitals: Vitals) -> Iterator[Metric]:

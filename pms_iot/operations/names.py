@@ -17,6 +17,7 @@ COUNTERS = {
     "gaps_told": "Gap records received: losses that gateways told of.",
     "gaps_malformed": "Gap records that could not be understood.",
     "alerts_failed": "Steps of alerts that broke the code.",
+    "alerts_held_by_budget": "Alerts recorded and held because a budget of false alarms is used up.",
     "reports_of_unknown_gateways": "Reports of gateways that are not in the register.",
     "store_retries": "Tries that failed because a store was away.",
     "store_samples_written": "Samples written to the sample store, scores and repeats included.",
@@ -43,6 +44,9 @@ COUNTERS = {
 REFUSED = "refused_"  # and the reason
 REASONS = ("too_old", "in_future", "text", "not_a_number")
 REFUSED_HELP = "Samples of understood messages that were not used as good ones, by reason."
+VERDICTS = "verdicts_"  # and the outcome
+OUTCOMES = ("true_fault", "sensor_fault", "false_alarm", "no_fault_found", "withdrawn", "accepted")
+VERDICTS_HELP = "What people said of detectors' alarms, heard by the detectors, by outcome."
 OTHER_HELP = "A counter of the engine; see its sources."
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 

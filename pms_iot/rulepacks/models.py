@@ -100,6 +100,9 @@ class DetectorYaml(Strict):
     window: Duration = 60.0
     min_change: Annotated[float, Field(ge=0)] = 0.0
     when: list[GateYaml] = []
+    by: Words | None = None
+    blank: Duration = 0.0
+    budget: Annotated[float, Field(gt=0)] = 1.0
     params: dict[str, Number] = {}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pms_iot.alerts.rule import Condition, Gate, Rule
-from pms_iot.assets.points import PointDef
+from pms_iot.assets.points import PointDef, is_statistical
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.kernel.text import Text
 from pms_iot.rulepacks.document import Document, Where, did_you_mean
@@ -32,6 +32,7 @@ def build_rule(
         condition = _condition(document, where, model, problems, clear=model.clear)
         _check_points(document, where, model, keys, points, problems)
     when = _gates(document, where, model.when, points, problems)
+    _refuse_statistics(document, where, model, keys, problems)
     if len(problems) > before:
         return None
     return Rule(
@@ -65,6 +66,10 @@ def build_detector(
         problems.append(document.problem((*where, "warmup"), "is missing"))
     for i, key in enumerate(model.points):
         _check_point(document, (*where, "points", i), key, points, problems)
+    if model.by is not None:
+        _check_point(document, (*where, "by"), model.by, points, problems)
+    elif model.blank:
+        problems.append(document.problem((*where, "blank"), "goes only with by"))
     return DetectorSpec(
         detector=model.detector if model.detector in SCORES else "rate",
         points=tuple(points[key] for key in model.points if key in points),
@@ -74,6 +79,9 @@ def build_detector(
         min_change=model.min_change,
         when=_gates(document, where, model.when, points, problems),
         params=model.params,
+        by=model.by or "",
+        blank_s=model.blank,
+        budget=model.budget,
     )
 
 
@@ -104,6 +112,29 @@ def _check_point(
 ) -> None:
     if key not in points:
         problems.append(document.problem(where, f"no point {key!r}{did_you_mean(key, points)}"))
+
+
+def _refuse_statistics(
+    document: Document,
+    where: Where,
+    model: RuleYaml,
+    keys: tuple[str, ...],
+    problems: list[str],
+) -> None:
+    """What danger to people hangs on is measured: statistics may be wrong and have a budget of alarms."""
+    if model.safety:
+        what = "a rule with safety: true looks at"
+    elif model.severity == "P1":
+        what = "a rule of severity P1 looks at"
+    else:
+        return
+    places = (
+        [(*where, "point")] if model.point else [(*where, "points", i) for i in range(len(keys))]
+    )
+    places += [(*where, "when", i, "point") for i in range(len(model.when))]
+    for place, key in zip(places, [*keys, *(gate.point for gate in model.when)], strict=True):
+        if is_statistical(key):
+            problems.append(document.problem(place, f"{what} {key!r}, which is statistics"))
 
 
 def _given(model: ConditionYaml, key: str) -> object:

@@ -28,6 +28,7 @@ from pms_iot.web.routes import (
     overview,
     series,
     technician,
+    trust,
 )
 from pms_iot.web.security import Guard
 from pms_iot.web.visit import ForbiddenError, LogInFirstError, visit_of
@@ -41,6 +42,7 @@ _PAGES = (
     technician,
     maintenance,
     ledger,
+    trust,
     admin,
     adopt,
     api,

@@ -116,7 +116,9 @@ def _assets(session: Session, code: str | None) -> list[tuple[Asset, Site]]:
 
 
 def _firing():
-    return select(Alert).where(col(Alert.state) == "firing").order_by(col(Alert.severity))
+    """What the budget holds does not colour its asset."""
+    shown = select(Alert).where(col(Alert.state) == "firing", col(Alert.suppressed_by).is_(None))
+    return shown.order_by(col(Alert.severity))
 
 
 def _live_orders():

@@ -123,7 +123,7 @@ class Visit:
         pages = list(_PAGES)
         if self.account is not None and self.account.role is Role.TECHNICIAN:
             pages.insert(0, ("/m", N_("My work")))
-        own = [("/ledger", N_("Ledger")), ("/admin", N_("System"))]
+        own = [("/ledger", N_("Ledger")), ("/detection", N_("Detection")), ("/admin", N_("System"))]
         return pages + (own if self.may(Role.MANAGER) else [])
 
     def is_at(self, href: str) -> bool:

@@ -102,7 +102,9 @@ ALERT_EVENT = {
     "acknowledged": N_("Acknowledged"),
     "shelved": N_("Shelved"),
     "unshelved": N_("Taken off the shelf"),
-    "suppressed": N_("Suppressed"),
+    "suppressed": N_("Held by the budget"),
+    "released": N_("Released"),
+    "accepted": N_("Taken for normal"),
     "work_order": N_("Joined to"),
 }
 ORDER_EVENT = {
@@ -116,6 +118,7 @@ ORDER_EVENT = {
     "finish": N_("Finished"),
     "close": N_("Closed"),
     "reopen": N_("Reopened"),
+    "corrected": N_("Outcome corrected"),
     "cancel": N_("Cancelled"),
     "alert": N_("Alarm joined"),
     "recovered": N_("Telemetry recovered"),

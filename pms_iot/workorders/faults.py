@@ -56,13 +56,14 @@ def raise_fault(
     link: bool,
     skill: str,
     at: datetime,
+    series: int | None = None,
 ) -> FaultOutcome:
     """Opens the one live order of this fault, or adds the alert to the one that is live.
 
     `opened`: a new order. `folded`: the live order now lists this alert too. `escalated`: so it
     does, and the alert is more severe, which raises the priority and may bring the due time
     forward. `reopened`: the order was done and the fault is back. The same alert raised again is
-    `folded` and changes nothing.
+    `folded` and changes nothing. series: what the alert's rule looked at.
     """
     seen = session.exec(select(OrderAlert).where(OrderAlert.alert_id == alert_id)).one_or_none()
     if seen is not None:
@@ -84,7 +85,9 @@ def raise_fault(
     order, is_new = (joined, False) if joined else _live_order(session, fresh)
     verdict = _opened(session, order, at) if is_new else _fold(session, order, severity, at)
     assert order.id is not None
-    link_row = OrderAlert(work_order_id=order.id, alert_id=alert_id, rule=rule_id, fired_at=at)
+    link_row = OrderAlert(
+        work_order_id=order.id, alert_id=alert_id, rule=rule_id, series=series, fired_at=at
+    )
     session.add(link_row)
     note_event(session, order, "alert", SYSTEM, at, detail={"alert": alert_id, "rule": rule_id})
     session.flush()
@@ -157,6 +160,7 @@ def _escalate(session: Session, order: WorkOrder, severity: str, at: datetime) -
 
 
 def _reopen(session: Session, order: WorkOrder, at: datetime, *, reason: str) -> None:
+    """Telemetry doubts the repair, not what people found: the verdict on the alarm stays until they say more."""
     detail = {"reason": reason, "outcome": order.outcome}
     make_move(session, order, "reopen", SYSTEM, at, detail=detail)
     order.outcome, order.finished_at = None, None

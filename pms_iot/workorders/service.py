@@ -17,8 +17,9 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from pms_iot.kernel.db import insert_new
-from pms_iot.kernel.errors import NotFoundError
+from pms_iot.kernel.errors import IllegalMoveError, NotFoundError
 from pms_iot.kernel.text import Text
+from pms_iot.workorders import verdicts
 from pms_iot.workorders.evidence import (
     EvidenceRefusedError,
     PhotoRefusedError,
@@ -63,6 +64,7 @@ __all__ = [
     "carry",
     "check_item",
     "close",
+    "correct",
     "endings",
     "finish",
     "open_preventive",
@@ -253,6 +255,8 @@ def finish(
     _require_evidence(session, order_id)
     make_move(session, order, "finish", actor, at, note=note, detail={"outcome": outcome})
     order.outcome, order.finished_at = outcome, at
+    if order.kind == "corrective":
+        verdicts.judge(session, order_id, outcome, actor, at)
     if order.kind == "preventive":
         make_move(session, order, "close", actor, at, note=note)
         order.closed_at = at
@@ -300,6 +304,34 @@ def reopen(
     make_move(session, order, "reopen", actor, at, note=note, detail={"outcome": order.outcome})
     order.outcome, order.finished_at = None, None
     order.reopened += 1
+    verdicts.withdraw(session, order_id, actor, at)
+    return _kept(session, order)
+
+
+def correct(
+    session: Session,
+    order_id: int,
+    actor: str,
+    at: datetime,
+    *,
+    outcome: str,
+    note: str,
+    version: int | None = None,
+) -> WorkOrder:
+    """A manager corrects the outcome of a repair that is done or closed, and says why.
+
+    Raises IllegalMoveError for any other order, EvidenceRefusedError `outcome_missing` or `reason_missing`.
+    """
+    order = order_for_change(session, order_id, version)
+    if order.kind != "corrective" or order.status not in (Status.DONE, Status.CLOSED):
+        raise IllegalMoveError("work order", order.status, "correct")
+    if outcome not in OUTCOMES[order.kind]:
+        raise EvidenceRefusedError(order_id, "outcome_missing")
+    _require_words(order_id, note)
+    detail = {"from": order.outcome, "to": outcome}
+    note_event(session, order, "corrected", actor, at, note=note, detail=detail)
+    order.outcome = outcome
+    verdicts.judge(session, order_id, outcome, actor, at)
     return _kept(session, order)
 
 

@@ -75,6 +75,7 @@ class OrderAlert(Table, table=True):
     work_order_id: int = Field(foreign_key="work_order.id", index=True)
     alert_id: int = Field(foreign_key="alert.id", unique=True)
     rule: str
+    series: int | None = Field(default=None, foreign_key="point.id")  # what the rule looked at
     fired_at: datetime = Field(sa_type=UtcDateTime)
     recovered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -103,7 +104,7 @@ class WorkOrderEvent(Table, table=True):
     id: int | None = Field(default=None, primary_key=True)
     work_order_id: int = Field(foreign_key="work_order.id", index=True)
     at: datetime = Field(sa_type=UtcDateTime)
-    kind: str  # a move of workorders/order.py, or open | alert | recovered | escalated | note | photo | check | carried
+    kind: str  # a move of workorders/order.py, or open | alert | recovered | escalated | note | photo | check | carried | corrected
     actor: str = "system"
     note: str = ""
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

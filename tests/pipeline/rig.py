@@ -1,7 +1,7 @@
 """The main path with all its real parts in one process: a small rule pack, SQLite, the embedded store."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,8 @@ from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.bootstrap import import_site
 from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
+from pms_iot.detection.judged import Judgeable
+from pms_iot.feedback.caps import Caps
 from pms_iot.kernel import migrations
 from pms_iot.kernel.clock import ManualClock, to_ns
 from pms_iot.kernel.db import open_engine
@@ -66,14 +68,18 @@ def payload(
     return (head + lines(reads)).encode()
 
 
-def prepare(directory: Path) -> None:
+def prepare(directory: Path, rules: Path = RULES) -> None:
     """An empty engine's files: the core store with two pumps behind one gateway."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "site.yaml").write_text(SITE)
     engine = open_engine(f"sqlite:///{directory / 'core.db'}")
     migrations.upgrade(engine)
-    import_site(engine, load_packs(RULES), directory / "site.yaml", ManualClock(T0))
+    import_site(engine, load_packs(rules), directory / "site.yaml", ManualClock(T0))
     engine.dispose()
+
+
+def _detectors(packs: Mapping[str, RulePack], catalog: SeriesCatalog) -> Detectors:
+    return Detectors({kind: pack.detectors for kind, pack in packs.items()}, catalog)
 
 
 @dataclass
@@ -104,6 +110,8 @@ class Rig:
         self.samples = self.open_samples()
         self.seq = 0
         self.sources: Sequence[Source] = ()  # of third parties
+        self.caps = Caps()
+        self.detectors_of: Callable[[Mapping[str, RulePack], SeriesCatalog], Judgeable] = _detectors
 
     def open_samples(self) -> EmbeddedStore:
         return EmbeddedStore(self.directory / "samples.db", synchronous="NORMAL")
@@ -135,7 +143,7 @@ class Rig:
             store=store or self.samples,
             catalog=catalog,
             derived=Derived({kind: pack.derived for kind, pack in packs.items()}, catalog),
-            detectors=Detectors({kind: pack.detectors for kind, pack in packs.items()}, catalog),
+            detectors=self.detectors_of(packs, catalog),
             rules=RuleEngine(rules, catalog),
             silence=SilenceWatch(rules, catalog),
             rule_by_id={rule.id: rule for rule in rules},
@@ -147,6 +155,7 @@ class Rig:
             live=LiveFeed(),
             verify_after_s=300,
             foreign=Foreign(self.sources, catalog),
+            caps=self.caps,
         )
 
     def received(

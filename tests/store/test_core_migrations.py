@@ -16,6 +16,7 @@ from sqlmodel import SQLModel, select
 
 from pms_iot.alerts import tables as alerts
 from pms_iot.assets.tables import Asset, Point, Site
+from pms_iot.feedback import tables as feedback
 from pms_iot.kernel import auth, migrations, snapshots
 from pms_iot.kernel.db import open_engine, transaction
 from pms_iot.kernel.users import Account, Role
@@ -26,7 +27,7 @@ from pms_iot.telemetry.ledger import tables as ledger
 from pms_iot.workorders import tables as workorders
 
 # Importing them is what fills the metadata.
-MODULES = (alerts, auth, ledger, maintenance, notify, snapshots, telemetry, workorders)
+MODULES = (alerts, auth, feedback, ledger, maintenance, notify, snapshots, telemetry, workorders)
 
 
 @pytest.fixture

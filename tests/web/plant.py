@@ -17,11 +17,14 @@ import numpy as np
 from fastapi import FastAPI
 from sqlmodel import Session, select
 
+from pms_iot.alerts import budget
 from pms_iot.alerts import service as alerts
 from pms_iot.alerts.transition import Transition, alert_key
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.register import apply_site, load_site
 from pms_iot.assets.tables import Asset, Gateway
+from pms_iot.feedback import service as feedback
+from pms_iot.feedback.caps import Caps
 from pms_iot.kernel.auth import create_account, set_password
 from pms_iot.kernel.clock import Clock, ManualClock, to_ns
 from pms_iot.kernel.db import open_engine, transaction
@@ -172,6 +175,7 @@ def fire(
         link=transition.rule.silent_for_s is not None,
         skill=transition.rule.skill,
         at=at,
+        series=transition.series,
     )
     alerts.attach_order(session, change.alert, outcome.order_id, outcome.verdict, at)
     return change.alert.id
@@ -221,6 +225,7 @@ def fill(plant: Plant) -> None:
         templates = _plans(session, plant, now)
         _system(session, now)
         _ledger(session, plant, now)
+        _trust(session, plant, now)
     tick(plant.deps.engine, templates, now, lambda _places: {})
 
 
@@ -253,6 +258,25 @@ def _alerts(plant: Plant, now: datetime) -> None:
     plant.fire("EL-01", "elevator.motor_overheat", now - timedelta(minutes=18), limit=80, value=84.6, unit="°C")  # fmt: skip
     plant.fire("EL-01", "elevator.entrapment", now - timedelta(minutes=41), limit=None, template="equals", value=0.0)  # fmt: skip
     plant.fire("EL-02", "elevator.silent", now - timedelta(hours=4, minutes=57), limit=None, template="silent", last_ns=to_ns(hours[5]), for_s=180.0)  # fmt: skip
+
+
+def _trust(session: Session, plant: Plant, now: datetime) -> None:
+    """A point of a pump set whose score was right once and wrong once, and is held by the budget now."""
+    rule, days = "booster_set.outlet_p_unusual", [now - timedelta(days=d) for d in range(10)]
+    why: dict[str, Any] = {"value": 7.4, "limit": 6.0}
+    for at, outcome in ((days[9], "true_fault"), (days[6], "false_alarm")):
+        fired = _transition(session, plant, "fired", "BP-01", rule, at, 6.0, why)
+        (change,) = alerts.record(session, [fired], at)
+        assert fired.series is not None and change.alert.id is not None
+        feedback.judge(session, alert_id=change.alert.id, series=fired.series, outcome=outcome, actor="wang", at=at + timedelta(hours=5))  # fmt: skip
+        cleared = _transition(session, plant, "resolved", "BP-01", rule, at + timedelta(hours=2), 6.0, why)  # fmt: skip
+        alerts.record(session, [cleared], at)
+    feedback.number_new(session, lambda _series: 0)
+    feedback.note_effects(session, [feedback.Effect(1, 6.0, 6.0), feedback.Effect(2, 6.0, 6.9)])
+    feedback.note_limits(session, {fired.series: feedback.Limit(6.9, 0.5)}, now)
+    again = _transition(session, plant, "fired", "BP-01", rule, days[1], 6.9, why)
+    (change,) = alerts.record(session, [again], now)
+    budget.hold(session, change.alert, Caps(asset_month=1))
 
 
 def _plans(session: Session, plant: Plant, now: datetime) -> list[PlanTemplate]:

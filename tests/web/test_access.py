@@ -22,7 +22,8 @@ OPEN = {
 VALUES = {"order_id": "1", "alert_id": "3", "code": "EL-01", "asset": "EL-01", "point": "motor_temp",
           "document_id": "1", "photo_id": "1", "occurrence_id": "1", "replacement_id": "1", "digest": "x", "name": "x"}  # fmt: skip
 MANAGING = {"/wo/{order_id}/assign", "/wo/{order_id}/close", "/wo/{order_id}/reopen",
-            "/wo/{order_id}/cancel",
+            "/wo/{order_id}/cancel", "/wo/{order_id}/outcome", "/alerts/{alert_id}/accept",
+            "/detection", "/api/v1/detection/trust",
             "/api/v1/series/{asset}/{point}/counter/replacements/{replacement_id}", "/pm/{occurrence_id}/skip", "/admin", "/admin/adopt"}  # fmt: skip
 
 

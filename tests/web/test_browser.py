@@ -20,7 +20,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}
 PAGES = ("/", "/alerts", "/alerts?state=cleared", "/alerts/3", "/a/EL-01", "/a/EL-01?point=mode&span=1h",
-         "/a/WT-01", "/wo", "/wo?view=list", "/wo/1", "/wo/4", "/m", "/pm", "/ledger", "/ledger/EL-01", "/admin", "/nowhere")  # fmt: skip
+         "/a/WT-01", "/wo", "/wo?view=list", "/wo/1", "/wo/4", "/m", "/pm", "/ledger", "/ledger/EL-01", "/detection", "/alerts?state=held", "/alerts/7", "/admin", "/nowhere")  # fmt: skip
 Open = Callable[..., Page]
 
 

@@ -17,7 +17,7 @@ from tests.web.plant import Plant
 
 WEB = Path(pms_iot.web.__file__).parent
 PAGES = ("/", "/alerts", "/alerts?state=cleared", "/alerts?severity=P4", "/alerts/3", "/alerts/5",
-         "/a/EL-01", "/a/WT-01", "/wo", "/wo?view=list", "/wo/1", "/wo/4", "/m", "/pm", "/ledger", "/ledger/EL-01", "/ledger/EL-02", "/admin", "/nowhere")  # fmt: skip
+         "/a/EL-01", "/a/WT-01", "/wo", "/wo?view=list", "/wo/1", "/wo/4", "/m", "/pm", "/ledger", "/ledger/EL-01", "/detection", "/alerts?state=held", "/alerts/7", "/ledger/EL-02", "/admin", "/nowhere")  # fmt: skip
 
 
 def _in_templates() -> Iterator[str]:

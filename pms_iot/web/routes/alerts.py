@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from sqlmodel import Session, col, select
 
 from pms_iot.alerts import service
+from pms_iot.alerts.budget import HELD, is_held, may_be_held
 from pms_iot.alerts.tables import Alert, AlertEvent
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.kernel.clock import to_ns
@@ -20,7 +21,8 @@ from pms_iot.kernel.errors import NotFoundError
 from pms_iot.web.i18n import N_
 from pms_iot.web.paths import local_path
 from pms_iot.web.render import page
-from pms_iot.web.visit import Looking, Visit, Working
+from pms_iot.web.said import held_words, said_of
+from pms_iot.web.visit import Looking, Managing, Visit, Working
 from pms_iot.web.why import rule_of, title_of, why
 from pms_iot.workorders.tables import WorkOrder
 
@@ -33,7 +35,13 @@ SHELVED = {
     "reason_missing": N_("Say why the alarm is shelved."),
     "not_live": N_("This alarm has cleared."),
 }
-Tab = Literal["open", "shelved", "cleared"]
+ACCEPTED = {
+    "safety": N_("A safety alarm is never taken for normal."),
+    "measured": N_("Only the alarm of a detector's score can be taken for normal."),
+    "not_live": N_("This alarm has cleared."),
+    "reason_missing": N_("Say why the present level is normal."),
+}
+Tab = Literal["open", "shelved", "held", "cleared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,9 @@ def alert_list(
         rows = _rows(session, visit, state, severity, asset)
         orders = _orders(session, [alert.work_order_id for alert, _, _ in rows])
         assets = session.exec(select(Asset.code).order_by(Asset.code)).all()
-        counts = {tab: len(_rows(session, visit, tab, "", "")) for tab in ("open", "shelved")}
+        counts = {
+            tab: len(_rows(session, visit, tab, "", "")) for tab in ("open", "shelved", "held")
+        }
     return page(
         visit,
         "alerts.html",
@@ -79,6 +89,7 @@ def alert_list(
         is_filtered=bool(severity or asset),
         title_of=partial(title_of, visit),
         why=partial(why, visit),
+        is_held=is_held,
         zone=rows[0][2].timezone if rows else None,
     )
 
@@ -100,8 +111,14 @@ def _rows(session: Session, visit: Visit, state: str, severity: str, asset: str)
         query = query.where(Alert.state == "resolved", col(Alert.resolved_at) > since)
     elif state == "shelved":
         query = query.where(Alert.state == "firing", on_shelf)
+    elif state == "held":
+        query = query.where(Alert.state == "firing", col(Alert.suppressed_by).in_(HELD))
     else:
-        query = query.where(Alert.state == "firing", ~on_shelf | col(Alert.shelved_until).is_(None))
+        query = query.where(
+            Alert.state == "firing",
+            ~on_shelf | col(Alert.shelved_until).is_(None),
+            col(Alert.suppressed_by).is_(None),
+        )
     if severity:
         query = query.where(Alert.severity == severity)
     if asset:
@@ -176,6 +193,18 @@ def unshelve(visit: Working, alert_id: int) -> Response:
     return RedirectResponse(f"/alerts/{alert_id}", 303)
 
 
+@router.post("/alerts/{alert_id}/accept")
+def accept(visit: Managing, alert_id: int, reason: Annotated[str, Form()] = "") -> Response:
+    """A manager takes the present level for normal; the detector hears it from the main path."""
+    try:
+        with transaction(visit.deps.engine) as session:
+            service.accept(session, alert_id, visit.who, reason, visit.now)
+    except service.AcceptanceRefusedError as refused:
+        return _alert_page(visit, alert_id, status=422, problem=visit.say(ACCEPTED[refused.reason]))
+    visit.deps.live.changed("alerts")
+    return RedirectResponse(f"/alerts/{alert_id}", 303)
+
+
 @router.get("/alerts/{alert_id}")
 def alert_page(visit: Looking, alert_id: int) -> Response:
     return _alert_page(visit, alert_id)
@@ -189,9 +218,13 @@ def _alert_page(
         events = session.exec(_events_of(alert)).all()
         similar = session.exec(_similar_to(alert)).all()
         orders = _orders(session, [row.work_order_id for row in (alert, *similar)])
+        said = said_of(visit, session, alert)
     return page(
         visit,
         "alert.html",
+        said=said,
+        held=held_words(visit, alert),
+        may_accept=visit.may("manager") and may_be_held(alert) and alert.state == "firing",
         status_code=status,
         problem=problem,
         alert=alert,

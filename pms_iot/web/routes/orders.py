@@ -173,6 +173,16 @@ def reopen(visit: Managing, order_id: int, note: Annotated[str, Form()] = "") ->
     return change(visit, order_id, lambda session: service.reopen(session, order_id, visit.who, visit.now, note=note))  # fmt: skip
 
 
+@router.post("/wo/{order_id}/outcome")
+def correct(
+    visit: Managing,
+    order_id: int,
+    outcome: Annotated[str, Form()] = "",
+    note: Annotated[str, Form()] = "",
+) -> Response:
+    return change(visit, order_id, lambda session: service.correct(session, order_id, visit.who, visit.now, outcome=outcome, note=note))  # fmt: skip
+
+
 @router.post("/wo/{order_id}/cancel")
 def cancel(visit: Managing, order_id: int, reason: Annotated[str, Form()] = "") -> Response:
     return change(visit, order_id, lambda session: service.cancel(session, order_id, visit.who, visit.now, reason=reason))  # fmt: skip

@@ -1,6 +1,7 @@
 """What every detector must pass, whatever its algorithm."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pms_iot.telemetry.gates import Lock
 from tests.unit.detection.fleet import T0, S, rows, samples
 
 RUN = 9  # the series that the last watched one is gated by
+STATE = 8  # the operating state of the fourth
 MAKE: dict[str, type[ColumnarDetector]] = {
     "seasonal": Seasonal,
     "drift": Drift,
@@ -29,18 +31,20 @@ MAKE: dict[str, type[ColumnarDetector]] = {
 }
 
 
-def build(name: str, series: tuple[int, ...] = (1, 2, 3)) -> ColumnarDetector:
+def build(name: str, series: tuple[int, ...] = (1, 2, 3, 4)) -> ColumnarDetector:
     point = PointDef("p", Text("点", "point"))
     params = {"level": 60.0, "fast": 10.0, "reference": 120.0, "block": 20.0, "freeze": 300.0}
     spec = DetectorSpec(name, (point,), warmup_s=60, window_s=60, min_change=0.01, params=params)
+    by_state = replace(spec, by="state", blank_s=3)
     running = Lock(RUN, Condition("equals", values=(1.0,)), 5 * S)
     return MAKE[name](
         [
             Watched(
                 s,
                 tuple(100 * s + i for i in range(len(SCORES[name]))),
-                spec,
+                by_state if s == 4 else spec,
                 gate=(running,) if s == 3 else (),
+                state=STATE if s == 4 else -1,
                 zone="Asia/Shanghai",
             )
             for s in series
@@ -49,15 +53,18 @@ def build(name: str, series: tuple[int, ...] = (1, 2, 3)) -> ColumnarDetector:
 
 
 def stream(seconds: int = 700) -> Batch:
-    """Three series with noise, a flat stretch, a step, a ramp, bad samples and a gap; whole reads."""
+    """Series with noise, a flat stretch, a step, a ramp, two states, bad samples and a gap; whole reads."""
     random = np.random.default_rng(7)
     t = np.arange(seconds, dtype=float)
-    x = 10 + 0.2 * random.standard_normal((3, seconds))
+    x = 10 + 0.2 * random.standard_normal((4, seconds))
     x[0, 200:260] = x[0, 200]
     x[1, 400:] += 5
     x[2, 300:] += 0.05 * (t[300:] - 300)
+    state = np.where((t // 70) % 2 < 1, 3.0, 1.0)
+    x[3] += np.where(state == 3, 40, 0)
     x[:, 150:155] = np.nan
-    parts = [samples(s + 1, t, x[s]) for s in range(3)]
+    parts = [samples(s + 1, t, x[s]) for s in range(4)]
+    parts.append(samples(STATE, t[::5], state[::5]))
     run = samples(RUN, t, np.where((t // 50) % 4 < 3, 1.0, 0.0))
     all_ = Batch.concat([*parts, run]).sorted_by_time()
     return all_.take((all_.at < T0 + 500 * S) | (all_.at > T0 + 560 * S))
@@ -83,7 +90,7 @@ def test_it_says_something_and_only_finite_things(name: str) -> None:
     scores = build(name).update(DATA)
     assert len(scores) > 500
     assert np.isfinite(scores.value).all()
-    assert set((scores.series // 100).tolist()) == {1, 2, 3}
+    assert set((scores.series // 100).tolist()) == {1, 2, 3, 4}
 
 
 @every_detector
