@@ -23,6 +23,7 @@ from sqlmodel import Session, col, select
 
 from pms_iot import adoption, pipeline, recovery
 from pms_iot.alerts.machine import RuleEngine
+from pms_iot.alerts.related import related_by
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.register import Applied, apply_site, load_site
@@ -441,7 +442,9 @@ def build(
         detectors=Detectors(
             {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine)
         ),
-        rules=RuleEngine(rules, catalog),
+        rules=RuleEngine(
+            rules, catalog, {kind: related_by(pack.detectors) for kind, pack in packs.items()}
+        ),
         silence=SilenceWatch(rules, catalog),
         rule_by_id={rule.id: rule for rule in rules},
         plans=plans,
