@@ -16,6 +16,7 @@ from pms_iot.web.render import page
 from pms_iot.web.routes import (
     admin,
     adopt,
+    alert_api,
     alerts,
     api,
     asset,
@@ -36,6 +37,7 @@ _PAGES = (
     login,
     overview,
     asset,
+    alert_api,
     alerts,
     orders,
     technician,
