@@ -32,6 +32,7 @@ _TERMS = {
 }
 _SCORE = N_("{point} was {value}, an alarm is raised above {limit}")
 _SEEN = N_("{point} was {seen}, expected {expected}")
+_WITHIN = N_("{point} ({seen}, expected {expected})")
 _RANGE = N_("{low} to {high}")
 _SILENT = N_("No data since {time}; at most {span} without data is permitted")
 
@@ -122,7 +123,9 @@ class _Words:
             said.append(self._reader.say(N_("expected {expected}"), expected=expected))
         if parts := self._why.get("parts"):
             part = parts[0]
-            said.append(self._reader.say(N_("mostly {part}"), part=self._part_seen(part)))
+            said.append(
+                self._reader.say(N_("mostly {part}"), part=self._part_seen(part, within=True))
+            )
         if cause := self._cause():
             said.append(self._reader.say(N_("pattern: {cause}"), cause=cause))
         return said + self._states()[:1]
@@ -186,10 +189,10 @@ class _Words:
         held = (self._alert.opened_at - self._alert.since).total_seconds()
         if self._is_silent():
             return []
-        seen = reader.value(self._kind, self._base, self._why["seen"]) if "seen" in self._why else ""  # fmt: skip
+        seen = reader.value(self._kind, self._base, self._why["seen"]) if self._is_score() and "seen" in self._why else ""  # fmt: skip
         return [
             (say(N_("Seen")), seen),
-            (say(N_("Expected range")), self._expected()),
+            (say(N_("What was expected")), self._expected()),
             (say(N_("Score")) if self._is_score() else say(N_("Limit")), self._measure()),
             (say(N_("Pattern")), self._cause()),
             (say(N_("Operating state")), reader.listing(self._states())),
@@ -216,18 +219,24 @@ class _Words:
         return self._reader.say(template, limit=self._reader.listing(limits))
 
     def _gate(self, gate: Mapping[str, Any]) -> str:
+        """`Flow: 50 m³/h (below 60 m³/h) for at least 60 s`; of codes the value says it all."""
         point = str(gate["point"])
         said = self._named(point, self._reader.value(self._kind, point, gate.get("value")))
+        limits = [gate[name] for name in ("low", "high") if name in gate]
+        if limits and (terms := self._terms({"op": gate.get("op"), "values": limits}, point)):
+            said = self._reader.say(N_("{state} ({terms})"), state=said, terms=terms)
         if not gate.get("for_s"):
             return said
-        return self._reader.say(N_("{state} for at least {span}"), state=said, span=self._span(gate["for_s"]))  # fmt: skip
+        span = self._span(gate["for_s"])
+        return self._reader.say(N_("{state} for at least {span}"), state=said, span=span)
 
     def _part(self, part: Mapping[str, Any]) -> Part:
         share = float(part["share"])
         label = self._reader.label(self._kind, part["point"])
         return Part(label, share, round(100 * share), self._part_seen(part))
 
-    def _part_seen(self, part: Mapping[str, Any]) -> str:
+    def _part_seen(self, part: Mapping[str, Any], *, within: bool = False) -> str:
+        """`Flow was 48 m³/h, expected 42 m³/h`; within another clause `Flow (48 m³/h, expected 42 m³/h)`."""
         point = str(part["point"])
         label = self._reader.label(self._kind, point)
         seen, expected = (
@@ -235,7 +244,8 @@ class _Words:
         )
         if part.get("expected") is None:
             return self._named(point, seen)
-        return self._reader.say(_SEEN, point=label, seen=seen, expected=expected)
+        template = _WITHIN if within else _SEEN
+        return self._reader.say(template, point=label, seen=seen, expected=expected)
 
     def _check(self, check: Mapping[str, Any]) -> Check:
         point = str(check["point"])
