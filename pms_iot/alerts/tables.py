@@ -25,7 +25,7 @@ class Alert(Table, table=True):
             postgresql_where=text("state = 'firing'"),
         ),
         UniqueConstraint("key", "opened_at"),
-        Index("alert_history", "rule", "asset_id", "opened_at"),
+        Index("alert_history", "rule", "asset_id", "opened_at", "work_order_id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

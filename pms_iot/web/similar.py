@@ -54,34 +54,39 @@ def _similar(
         col(Alert.opened_at) < alert.opened_at,
         col(Alert.opened_at) >= alert.opened_at - WITHIN,
     )
-    count = session.exec(select(func.count()).select_from(Alert).where(*alike)).one()
-    if not count:
-        return Similar(0, {}, ())
+    per_order = (
+        select(col(Alert.work_order_id).label("order_id"), func.count().label("alerts"))
+        .where(*alike)
+        .group_by(col(Alert.work_order_id))
+        .subquery()
+    )
     ended = (
-        select(WorkOrder.outcome, func.count())
-        .select_from(Alert)
-        .join(WorkOrder, col(Alert.work_order_id) == col(WorkOrder.id))
-        .where(*alike, col(WorkOrder.outcome).is_not(None))
+        select(WorkOrder.outcome, func.sum(per_order.c.alerts))
+        .select_from(per_order)
+        .join(WorkOrder, per_order.c.order_id == col(WorkOrder.id), isouter=True)
         .group_by(col(WorkOrder.outcome))
     )
-    outcomes = {str(outcome): n for outcome, n in session.exec(ended)}
+    outcomes = {outcome: int(n) for outcome, n in session.exec(ended)}
+    count = sum(outcomes.values())
+    known = [(outcome, n) for outcome, n in outcomes.items() if outcome is not None]
     return Similar(
         count=count,
-        outcomes=dict(sorted(outcomes.items(), key=lambda item: (-item[1], item[0]))),
-        newest=_newest(session, alike, notes=notes),
+        outcomes=dict(sorted(known, key=lambda item: (-item[1], item[0]))),
+        newest=_newest(session, alike, notes=notes) if count else (),
     )
 
 
 def _newest(
     session: Session, alike: Sequence[ColumnElement[bool] | bool], *, notes: bool
 ) -> list[Past]:
+    first = col(Alert.opened_at).desc(), col(Alert.id).desc()
+    newest = select(Alert.id).where(*alike).order_by(*first).limit(SHOWN)  # from the index alone
     query = (
         select(Alert, Asset, WorkOrder)
         .join(Asset, col(Alert.asset_id) == col(Asset.id))
         .join(WorkOrder, col(Alert.work_order_id) == col(WorkOrder.id), isouter=True)
-        .where(*alike)
-        .order_by(col(Alert.opened_at).desc(), col(Alert.id).desc())
-        .limit(SHOWN)
+        .where(col(Alert.id).in_(newest))
+        .order_by(*first)
     )
     rows = session.exec(query).all()
     written = _written(session, [order.id for _, _, order in rows if order]) if notes else {}

@@ -1,4 +1,4 @@
-"""Alerts of a rule by asset and time, for what came before an alert. Takes the place of the index on the rule."""
+"""Alerts of a rule by asset and time with their orders, for what came before an alert. Takes the place of the index on the rule."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_index("alert_history", "alert", ["rule", "asset_id", "opened_at"])
+    op.create_index("alert_history", "alert", ["rule", "asset_id", "opened_at", "work_order_id"])
     op.drop_index(op.f("ix_alert_rule"), table_name="alert")
 
 
