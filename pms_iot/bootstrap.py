@@ -61,6 +61,7 @@ from pms_iot.telemetry.mirrored import MirroredStore
 from pms_iot.telemetry.mirrored.outgoing import Outgoing
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.web import LiveFeed, WebDeps, create_app
+from pms_iot.web.message import teller
 from pms_iot.workorders.technicians import apply_technicians
 
 log = structlog.get_logger()
@@ -456,6 +457,7 @@ def build(
         verify_after_s=settings.verify_after_s,
         totals=CounterTotals(engine, store, catalog, counters_of_plans(plans, points)),
         foreign=Foreign(sources, catalog),
+        tell=teller(packs),
     )
     reserve = int(settings.disk_reserve_mb * MB)
     disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)
