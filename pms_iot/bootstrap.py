@@ -22,6 +22,7 @@ from sqlmodel import Session, col, select
 
 from pms_iot import adoption, pipeline, recovery
 from pms_iot.alerts.machine import RuleEngine
+from pms_iot.alerts.related import related_by
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.register import Applied, apply_site, load_site
@@ -61,6 +62,7 @@ from pms_iot.telemetry.mirrored import MirroredStore
 from pms_iot.telemetry.mirrored.outgoing import Outgoing
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.web import LiveFeed, WebDeps, create_app
+from pms_iot.web.message import teller
 from pms_iot.workorders.technicians import apply_technicians
 
 log = structlog.get_logger()
@@ -444,7 +446,9 @@ def build(
         detectors=Detectors(
             {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine), caps
         ),
-        rules=RuleEngine(rules, catalog),
+        rules=RuleEngine(
+            rules, catalog, {kind: related_by(pack.detectors) for kind, pack in packs.items()}
+        ),
         silence=SilenceWatch(rules, catalog),
         rule_by_id={rule.id: rule for rule in rules},
         plans=plans,
@@ -457,6 +461,7 @@ def build(
         totals=CounterTotals(engine, store, catalog, counters_of_plans(plans, points)),
         foreign=Foreign(sources, catalog),
         caps=caps,
+        tell=teller(packs),
     )
     reserve = int(settings.disk_reserve_mb * MB)
     disk = DiskTick(settings.data_dir, reserve, engine, path.channels, clock)

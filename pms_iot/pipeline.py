@@ -39,6 +39,7 @@ from pms_iot.feedback.caps import Caps
 from pms_iot.kernel.clock import Clock, from_ns
 from pms_iot.kernel.db import reading, transaction
 from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
+from pms_iot.kernel.text import Text
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
 from pms_iot.notify import outbox
@@ -106,6 +107,7 @@ class Pipeline:
     pending: list[Transition] = field(default_factory=list[Transition])  # concluded, not committed
     scores: Batch = field(default_factory=Batch.empty)  # made or derived, not yet stored and judged
     disk_is_full: Callable[[], bool] = lambda: False
+    tell: Callable[[Session, Alert], Text] | None = None  # why an alert fired, for messages
     _hearing_since_ns: int = 0  # when the last wait for a store was over
     waiting: bool = False  # for a store to come back; the gateways are not heard meanwhile
     books: Books = field(init=False)  # what came, hour by hour
@@ -371,9 +373,16 @@ class Pipeline:
                 "rule": rule.id,
                 "severity": rule.severity,
                 "opened_at": alert.opened_at.isoformat(),
+                **self._told(session, alert),
             },
             now=now,
         )
+
+    def _told(self, session: Session, alert: Alert) -> dict[str, object]:
+        if self.tell is None:
+            return {}
+        why = self.tell(session, alert)
+        return {"why": {"zh": why.zh, "en": why.en}}
 
     def committed(self) -> None:
         """What was concluded is on record now."""

@@ -1,6 +1,7 @@
 """Every (rule, asset, point) that is watched, as columns."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from pms_iot.telemetry.gates import Lock
 from pms_iot.telemetry.groups import Groups
 
 _S = 1_000_000_000
+_STATE = re.compile(r"(^|_)state$")  # `state`, `p1_state`
 
 
 class Instances:
@@ -28,6 +30,14 @@ class Instances:
                 of_point.setdefault((rule.kind, point), []).append(rule)
         infos = sorted(series, key=lambda info: info.id)
         self._ids = {(info.asset, info.point): info.id for info in infos}
+        self._period_s = {(i.asset, i.point): i.period_s for i in infos if i.period_s}
+        self._states: dict[str, set[str]] = {}
+        self._shared: dict[str, list[str]] = {}
+        for info in infos:
+            if info.derived and info.type == "enum" and _STATE.search(info.point):
+                self._states.setdefault(info.asset, set()).add(info.point)
+            elif info.derived and info.point.endswith(".share"):
+                self._shared.setdefault(info.asset, []).append(info.point.removesuffix(".share"))
         rows = [(r, i) for i in infos for r in of_point.get((i.kind, i.point), [])]
         self.rule: list[Rule] = [rule for rule, _ in rows]
         self.info: list[SeriesInfo] = [info for _, info in rows]
@@ -124,10 +134,18 @@ class Instances:
             for rule, info in zip(self.rule, self.info, strict=True)
         ]
 
-    def band(self, row: int) -> tuple[int, int, int] | None:
-        """Series of a row's measured point and of its expected low and high, where a detector makes them."""
-        info = self.info[row]
-        base = info.point.split(".")[0]
-        found = [self._ids.get((info.asset, base + end)) for end in ("", ".lo", ".hi")]
-        ids = [series for series in found if series is not None]
-        return (ids[0], ids[1], ids[2]) if len(ids) == 3 else None
+    def series_of(self, asset: str, point: str) -> int:
+        """The series of an asset's point; -1 for one that it lacks."""
+        return self._ids.get((asset, point), -1)
+
+    def period_s(self, asset: str, point: str) -> float:
+        """How often the point is sampled; 0 where that is not known."""
+        return self._period_s.get((asset, point), 0.0)
+
+    def states(self, asset: str) -> Set[str]:
+        """The asset's points that hold an operating state."""
+        return self._states.get(asset, frozenset())
+
+    def shared(self, asset: str) -> Sequence[str]:
+        """The asset's points of which a model tells their share of its residual."""
+        return self._shared.get(asset, ())

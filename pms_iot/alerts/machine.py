@@ -8,14 +8,17 @@ as gateways send it.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pms_iot.alerts.explain import Explainer, Moment
 from pms_iot.alerts.instances import Instances
-from pms_iot.alerts.rule import Condition, Rule
+from pms_iot.alerts.last_values import LastValues
+from pms_iot.alerts.related import Related
+from pms_iot.alerts.rule import Rule
 from pms_iot.alerts.steps import Steps
 from pms_iot.alerts.transition import Firing, Transition
 from pms_iot.assets.series import SeriesSource
@@ -25,25 +28,38 @@ from pms_iot.telemetry.fresh import LastSeen
 from pms_iot.telemetry.gates import Gates
 from pms_iot.telemetry.groups import run_starts
 
-_VERSION = 1
+_VERSION = 2
 _IDLE, _PENDING, _FIRING, _CLEARING = range(4)
-_NEVER = np.iinfo(np.int64).min
 
-_T = TypeVar("_T", bound=np.generic)
 Kind = Literal["fired", "resolved"]
+
+
+class _Move(NamedTuple):
+    """A row that begins to fire or ends, at a sample with that value."""
+
+    at: int
+    row: int
+    kind: Kind
+    since: int
+    value: float
 
 
 class RuleEngine:
     """All rules over all assets of a catalog. Rows that are idle and stay so cost only numpy."""
 
-    def __init__(self, rules: Iterable[Rule], catalog: SeriesSource) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        catalog: SeriesSource,
+        related: Mapping[str, Related] | None = None,
+    ) -> None:
+        """related: kind -> which of its points belong together, for explanations."""
         self._rules = [rule for rule in rules if rule.condition is not None]
-        self._catalog = catalog
+        self._catalog, self._related = catalog, related or {}
         said = repr((_VERSION, self._rules)).encode()
         self.config_hash = hashlib.sha256(said).hexdigest()[:16]
         self._seen = LastSeen()
-        # Of each series: the last usable sample's value, to tell what was expected, and its time.
-        self._last, self._heard = np.empty(0), np.empty(0, np.int64)
+        self._last = LastValues()  # usable samples only
         self._build()
 
     @property
@@ -60,13 +76,13 @@ class RuleEngine:
         usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
         if not len(usable):
             return []
-        self._last = _grown(self._last, len(self._seen.at), np.nan)
-        self._heard = _grown(self._heard, len(self._seen.at), _NEVER)
+        self._last.make_room(max(len(self._seen.at), len(self._table.of_series)))
         self._gates.learn(usable)
-        found = self._judge(usable)
+        moves = self._judge(usable)
+        moment = self._moment(moves, usable)
+        found = [self._transition(move, moment) for move in moves]
         self._gates.forget()
-        self._last[usable.series] = usable.value  # the last of each series wins
-        self._heard[usable.series] = usable.at
+        self._last.learn(usable)
         return sorted(found, key=lambda t: (t.at_ns, t.key))
 
     def adopt(self, live: Iterable[Firing]) -> list[str]:
@@ -84,19 +100,24 @@ class RuleEngine:
     def snapshot(self) -> bytes:
         """All state; the same state gives the same bytes."""
         meta = {"keys": self._table.keys, "gates": self._gates.snapshot()}
-        return pack(meta, self._columns() | {"seen": self._seen.at, "last": self._last})
+        return pack(
+            meta,
+            self._columns()
+            | {"seen": self._seen.at, "last": self._last.value, "heard": self._last.at},
+        )
 
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot made under the same rules (`config_hash`); new assets start fresh."""
         meta, arrays = unpack(state)
-        self._seen, self._last = LastSeen(arrays.pop("seen")), arrays.pop("last")
-        self._heard = np.empty(0, np.int64)
+        self._seen = LastSeen(arrays.pop("seen"))
+        self._last = LastValues(arrays.pop("last"), arrays.pop("heard"))
         self._carry(meta["keys"], arrays)
         self._gates.restore(meta["gates"])
 
     def _build(self) -> None:
         self._generation = self._catalog.generation
         self._table = Instances(self._rules, self._catalog.all())
+        self._explainer = Explainer(self._table, self._related)
         self._gates = Gates(self._table.doors())
         size = len(self._table)
         self._phase = np.zeros(size, np.uint8)
@@ -104,13 +125,7 @@ class RuleEngine:
         self._since = np.zeros(size, np.int64)  # when the condition of a firing alert began
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        self._heard = _grown(self._heard, len(self._table.of_series), _NEVER)
-        return {
-            "phase": self._phase,
-            "begun": self._begun,
-            "since": self._since,
-            "heard": self._heard[self._table.series],
-        }
+        return {"phase": self._phase, "begun": self._begun, "since": self._since}
 
     def _rebuild(self) -> None:
         """The catalog has changed: known rows keep their state."""
@@ -124,12 +139,10 @@ class RuleEngine:
         shared = [key for key in self._table.keys if key in old]
         to = np.array([self._table.row[key] for key in shared], np.intp)
         chosen = [old[key] for key in shared]
-        self._heard = _grown(self._heard, len(self._table.of_series), _NEVER)
-        self._heard[self._table.series[to]] = columns["heard"][chosen]
         for name, column in self._columns().items():
             column[to] = columns[name][chosen]
 
-    def _judge(self, usable: Batch) -> list[Transition]:
+    def _judge(self, usable: Batch) -> list[_Move]:
         """Looks first at each series as a whole, then at the rows where something begins or has begun."""
         starts = run_starts(usable.series)
         lengths = np.diff(starts, append=len(usable))
@@ -159,12 +172,12 @@ class RuleEngine:
 
     def _move(
         self, rows: NDArray[np.intp], position: NDArray[np.intp], usable: Batch
-    ) -> list[Transition]:
+    ) -> list[_Move]:
         """Takes rows through their samples, pairs of which are given: together if nothing changes."""
         table, at, value = self._table, usable.at[position], usable.value[position]
         starts = run_starts(rows)
         heard = np.concatenate((at[:1], at[:-1]))
-        heard[starts] = self._heard[table.series[rows[starts]]]
+        heard[starts] = self._last.at[table.series[rows[starts]]]
         steps = Steps(
             at=at,
             since_last=at - heard,
@@ -179,12 +192,12 @@ class RuleEngine:
         waited = np.add.reduceat(steps.since_last, starts)[waits]
         walked = ~(waits | np.logical_and.reduceat(self._stays(rows, steps), starts))
         self._begun[rows[starts[waits]]] += waited  # as in `_walk`: only open time counts
-        ends, found = np.append(starts[1:], len(rows)), list[Transition]()
+        ends, found = np.append(starts[1:], len(rows)), list[_Move]()
         for start, end in zip(starts[walked].tolist(), ends[walked].tolist(), strict=True):
             row = int(rows[start])
             for kind, nth, since in self._walk(row, steps.part(start, end)):
                 t, x = int(at[start + nth]), float(value[start + nth])
-                found.append(self._transition(kind, row, t, since, x, usable))
+                found.append(_Move(t, row, kind, since, x))
         return found
 
     def _stays(self, rows: NDArray[np.intp], steps: Steps) -> NDArray[np.bool_]:
@@ -233,59 +246,41 @@ class RuleEngine:
                     yield "resolved", nth, since
         self._phase[row], self._begun[row], self._since[row] = phase, begun, since
 
-    def _transition(
-        self, kind: Kind, row: int, at: int, since: int, value: float, usable: Batch
-    ) -> Transition:
-        table = self._table
-        rule, info = table.rule[row], table.info[row]
+    def _transition(self, move: _Move, moment: Moment) -> Transition:
+        rule, info = self._table.rule[move.row], self._table.info[move.row]
         assert rule.condition is not None
         return Transition(
-            kind=kind,
-            key=table.keys[row],
+            kind=move.kind,
+            key=self._table.keys[move.row],
             rule=rule,
             asset=info.asset,
             asset_id=info.asset_id,
             series=info.id,
-            at_ns=at,
-            since_ns=since,
-            value=value,
-            limit=rule.condition.limit(value),
-            why=self._why(rule.condition, row, at, value, usable),
+            at_ns=move.at,
+            since_ns=move.since,
+            value=move.value,
+            limit=rule.condition.limit(move.value),
+            why=self._explainer.explain(move.row, move.at, move.value, moment)
+            if move.kind == "fired"
+            else {},
         )
 
-    def _why(
-        self, condition: Condition, row: int, at: int, value: float, usable: Batch
-    ) -> dict[str, Any]:
-        rule, info = self._table.rule[row], self._table.info[row]
-        why: dict[str, Any] = {
-            "template": condition.op,
-            "point": info.point,
-            "value": value,
-            "limit": condition.limit(value),
-            "for_s": rule.for_s,
-            "unit": info.unit,
-        }
-        if condition.discrete:
-            why["values"] = list(condition.values)
-        if (band := self._table.band(row)) is not None:
-            seen, low, high = (self._as_of(series, at, usable) for series in band)
-            if low is not None and high is not None:
-                why |= {"seen": seen, "expected": [low, high]}
-        return why
+    def _moment(self, moves: Sequence[_Move], usable: Batch) -> Moment:
+        of_row: dict[int, list[_Move]] = {}
+        for move in moves:
+            of_row.setdefault(move.row, []).append(move)
 
-    def _as_of(self, series: int, at: int, usable: Batch) -> float | None:
-        """The last value at that time: of this batch, else of those before."""
-        of_series = np.array([series, series + 1], np.int32)
-        start, end = np.searchsorted(usable.series, of_series).tolist()
-        here = start + int(np.searchsorted(usable.at[start:end], at, "right"))
-        if here > start:
-            return float(usable.value[here - 1])
-        if series < len(self._last) and not np.isnan(self._last[series]):
-            return float(self._last[series])
-        return None
+        def is_firing(rows: NDArray[np.intp], at: int) -> NDArray[np.bool_]:
+            """Phases are those after the batch; a move after `at` tells what was before it."""
+            firing = self._phase[rows] >= _FIRING
+            for i, row in enumerate(rows.tolist()):
+                later = next((move for move in of_row.get(row, ()) if move.at > at), None)
+                if later is not None:
+                    firing[i] = later.kind == "resolved"
+            return firing
 
-
-def _grown(column: NDArray[_T], size: int, fill: float) -> NDArray[_T]:
-    """With room for that many series."""
-    more = max(size - len(column), 0)
-    return np.concatenate((column, np.full(more, fill, column.dtype))) if more else column
+        return Moment(
+            as_of=lambda series, at: self._last.as_of(series, at, usable),
+            is_open=lambda rows, at: self._gates.open_at(rows, np.full(len(rows), at, np.int64)),
+            is_firing=is_firing,
+        )

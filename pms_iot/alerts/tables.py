@@ -25,11 +25,12 @@ class Alert(Table, table=True):
             postgresql_where=text("state = 'firing'"),
         ),
         UniqueConstraint("key", "opened_at"),
+        Index("alert_history", "rule", "asset_id", "opened_at", "work_order_id"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     key: str  # rule id | asset code | point key
-    rule: str = Field(index=True)  # e.g. elevator.motor_overheat
+    rule: str  # e.g. elevator.motor_overheat
     asset_id: int = Field(foreign_key="asset.id", index=True)
     point_id: int | None = Field(default=None, foreign_key="point.id")
     severity: str  # P1 .. P4

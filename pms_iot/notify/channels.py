@@ -173,6 +173,12 @@ class Email:
         mail["Date"] = format_datetime(message.created_at)
         mail["Message-ID"] = f"<{message.id}@{SOURCE}>"  # the same at every attempt
         lines = [message.subject.zh, message.subject.en, ""]
-        lines += [f"{name}: {value}" for name, value in message.body.items()]
+        lines += [line for name, value in message.body.items() for line in _lines(name, value)]
         mail.set_content("\n".join(lines))
         return mail
+
+
+def _lines(name: str, value: object) -> list[str]:
+    """A value that is said in several languages takes a line for each."""
+    said = value.values() if isinstance(value, Mapping) else [value]
+    return [f"{name}: {one}" for one in said]

@@ -16,6 +16,7 @@ from pms_iot.web.render import page
 from pms_iot.web.routes import (
     admin,
     adopt,
+    alert_api,
     alerts,
     api,
     asset,
@@ -37,6 +38,7 @@ _PAGES = (
     login,
     overview,
     asset,
+    alert_api,
     alerts,
     orders,
     technician,

@@ -13,7 +13,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pms_iot.assets.catalog import SeriesInfo
-from pms_iot.assets.points import PointDef
 from pms_iot.kernel.auth import account_of
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError, PmsError
@@ -22,6 +21,7 @@ from pms_iot.kernel.users import Account, Role
 from pms_iot.web.deps import WebDeps
 from pms_iot.web.formats import duration, number
 from pms_iot.web.i18n import N_, choose_language, translate
+from pms_iot.web.reader import Reader
 
 SESSION_COOKIE = "pms_session"
 LANGUAGE_COOKIE = "pms_language"
@@ -51,6 +51,11 @@ class Visit:
     account: Account | None
     language: str
     now: datetime
+
+    @property
+    def reader(self) -> Reader:
+        """The account in front of an explanation."""
+        return Reader(self.deps.packs, self.language)
 
     def say(self, message: str, **values: object) -> str:
         """The message in the reader's language."""
@@ -93,17 +98,11 @@ class Visit:
         """Code -> word of a point whose values are not quantities; empty for one whose values are."""
         pack = self.deps.packs.get(info.kind)
         point = pack.points.get(info.point) if pack else None
-        return self.words_of(point) if point else {}
+        return self.reader.words_of(point) if point else {}
 
-    def words_of(self, point: PointDef) -> dict[str, str]:
-        """As `names_of`, for a point of a rule pack."""
-        if point.type == "bool":
-            return {"0": self.say(N_("No")), "1": self.say(N_("Yes"))}
-        return {str(code): self.text(word) for code, word in point.values.items()}
-
-    def coded(self, point: PointDef, value: float) -> str:
-        """The word for a coded value; empty if it is a quantity or an unknown code."""
-        return self.words_of(point).get(str(int(value)), "") if value == int(value) else ""
+    def is_expected(self, asset: str, point: str) -> bool:
+        """Whether something tells what the point should be."""
+        return any(f"{point}.{end}" in self.points_of(asset) for end in ("lo", "expected"))
 
     def shown(self, info: SeriesInfo, value: float | None) -> str:
         """A value as people read it, without its unit."""

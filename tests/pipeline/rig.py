@@ -31,6 +31,7 @@ from pms_iot.telemetry.foreign import Foreign
 from pms_iot.telemetry.sources import Source
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.web.live import LiveFeed
+from pms_iot.web.message import teller
 
 RULES = Path(__file__).parent / "rules"
 S = 1_000_000_000
@@ -147,6 +148,7 @@ class Rig:
             rules=RuleEngine(rules, catalog),
             silence=SilenceWatch(rules, catalog),
             rule_by_id={rule.id: rule for rule in rules},
+            tell=teller(packs),
             plans=[],
             channels=["webhook"],
             clock=self.clock,

@@ -132,6 +132,15 @@ def test_a_fault_opens_alert_order_and_message_in_one_transaction(rig: Rig) -> N
     ) == [("fault:PU-01", "pump.hot|PU-01|temp")]
 
 
+def test_a_message_says_why_in_both_languages(rig: Rig) -> None:
+    rig.send(rig.start(), FAULT)
+    ((chinese, english),) = rig.rows(
+        "select json_extract(body, '$.why.zh'), json_extract(body, '$.why.en') from outbox_message"
+    )
+    assert english == "Temperature was 90 °C, above the limit of 80 °C."
+    assert chinese == "温度为 90 °C，高于限值 80 °C。"
+
+
 def test_the_end_of_a_fault_is_told_to_its_order(rig: Rig) -> None:
     path = rig.start()
     rig.send(path, [*FAULT, *run_of("PU-01", 40, [60] * 4)])

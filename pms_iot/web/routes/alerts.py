@@ -15,15 +15,14 @@ from pms_iot.alerts import service
 from pms_iot.alerts.budget import HELD, is_held, may_be_held
 from pms_iot.alerts.tables import Alert, AlertEvent
 from pms_iot.assets.tables import Asset, Site
-from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
-from pms_iot.kernel.errors import NotFoundError
+from pms_iot.web.alert_view import alert_with_place, charts_of, similar_to
 from pms_iot.web.i18n import N_
 from pms_iot.web.paths import local_path
 from pms_iot.web.render import page
 from pms_iot.web.said import held_words, said_of
 from pms_iot.web.visit import Looking, Managing, Visit, Working
-from pms_iot.web.why import rule_of, title_of, why
+from pms_iot.web.why import explanation, why
 from pms_iot.workorders.tables import WorkOrder
 
 router = APIRouter()
@@ -87,8 +86,8 @@ def alert_list(
         counts=counts,
         is_cut=len(rows) == LISTED,
         is_filtered=bool(severity or asset),
-        title_of=partial(title_of, visit),
-        why=partial(why, visit),
+        title_of=visit.reader.title,
+        why=partial(why, visit.reader),
         is_held=is_held,
         zone=rows[0][2].timezone if rows else None,
     )
@@ -214,10 +213,11 @@ def _alert_page(
     visit: Visit, alert_id: int, *, status: int = 200, problem: str | None = None
 ) -> Response:
     with transaction(visit.deps.engine) as session:
-        alert, asset, site = _alert(session, alert_id)
+        alert, asset, site = alert_with_place(session, alert_id)
         events = session.exec(_events_of(alert)).all()
-        similar = session.exec(_similar_to(alert)).all()
-        orders = _orders(session, [row.work_order_id for row in (alert, *similar)])
+        before = similar_to(session, visit, alert, asset)
+        pasts = [past.order for similar in before for past in similar.newest]
+        orders = _orders(session, [alert.work_order_id]) | {o.id: o for o in pasts if o}
         said = said_of(visit, session, alert)
     return page(
         visit,
@@ -229,72 +229,18 @@ def _alert_page(
         problem=problem,
         alert=alert,
         asset=asset,
-        rule=rule_of(visit, alert.rule),
-        title=title_of(visit, alert),
-        why=why(visit, alert, site.timezone),
+        rule=visit.reader.rule(alert.rule),
+        title=visit.reader.title(alert.rule),
+        told=explanation(visit.reader, alert, site.timezone),
         events=events,
-        similar=similar,
+        before=before,
         orders=orders,
         is_shelved=alert.shelved_until is not None and alert.shelved_until > visit.now,
-        chart=_chart(visit, alert, asset),
+        charts=charts_of(visit, alert, asset),
         zone=site.timezone,
     )
-
-
-def _alert(session: Session, alert_id: int) -> Row:
-    query = (
-        select(Alert, Asset, Site)
-        .join(Asset, col(Alert.asset_id) == col(Asset.id))
-        .join(Site, col(Asset.site_id) == col(Site.id))
-        .where(Alert.id == alert_id)
-    )
-    found = session.exec(query).first()
-    if found is None:
-        raise NotFoundError("alert", alert_id)
-    return found
 
 
 def _events_of(alert: Alert):
     steps = select(AlertEvent).where(AlertEvent.alert_id == alert.id)
     return steps.order_by(col(AlertEvent.at), col(AlertEvent.id))
-
-
-def _similar_to(alert: Alert):
-    same = select(Alert).where(Alert.key == alert.key, col(Alert.id) != alert.id)
-    return same.order_by(col(Alert.opened_at).desc()).limit(10)
-
-
-@dataclass(frozen=True, slots=True)
-class ChartView:
-    """What the chart of an alarm shows: the measured point, around the marked interval (Unix ms)."""
-
-    point: str
-    start: int
-    end: int
-    mark_from: int
-    mark_to: int
-    limit: float | None
-
-
-def _chart(visit: Visit, alert: Alert, asset: Asset) -> ChartView | None:
-    """A score is shown by the point it judges, with the expected band instead of the limit."""
-    key = str(alert.why.get("point", ""))
-    base = key.split(".", maxsplit=1)[0]
-    shown = base if f"{base}.lo" in visit.deps.catalog.of_asset(asset.code) else key
-    if visit.deps.catalog.lookup(asset.code, shown) is None:
-        return None
-    until = alert.resolved_at or visit.now
-    margin = max((until - alert.since) * 0.5, timedelta(minutes=15))
-    discrete = alert.why.get("template") in ("equals", "not_equals", "in")
-    return ChartView(
-        point=shown,
-        start=_ms(alert.since - margin),
-        end=_ms(min(until + margin * 0.3, visit.now)),
-        mark_from=_ms(alert.since),
-        mark_to=_ms(until),
-        limit=None if shown != key or discrete else alert.limit,
-    )
-
-
-def _ms(at: datetime) -> int:
-    return to_ns(at) // 1_000_000

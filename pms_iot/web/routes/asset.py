@@ -1,7 +1,6 @@
 """The page of one asset, and the files that belong to it."""
 
 from datetime import timedelta
-from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -19,7 +18,6 @@ from pms_iot.web.plans import plan_labels, templates
 from pms_iot.web.render import page
 from pms_iot.web.status import AssetStatus, survey
 from pms_iot.web.visit import Looking, Visit
-from pms_iot.web.why import title_of
 
 router = APIRouter()
 SPANS = {
@@ -63,7 +61,7 @@ def asset_page(visit: Looking, code: str, point: str = "", span: Span = "24h") -
         supply=supply,
         today=today,
         inspection_soon=due is not None and due - today <= INSPECTION_WARNING,
-        title_of=partial(title_of, visit),
+        title_of=visit.reader.title,
         zone=status.site.timezone,
     )
 

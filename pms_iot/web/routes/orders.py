@@ -24,7 +24,7 @@ from pms_iot.web.orders_view import (
 from pms_iot.web.render import page
 from pms_iot.web.status import is_overdue
 from pms_iot.web.visit import ForbiddenError, Looking, Managing, Visit
-from pms_iot.web.why import title_of, why
+from pms_iot.web.why import why
 from pms_iot.workorders import service
 from pms_iot.workorders.order import OUTCOMES
 from pms_iot.workorders.tables import Photo, Technician, WorkOrder
@@ -125,8 +125,8 @@ def show_order(
         is_late=is_overdue(order, visit.now),
         outcomes=OUTCOMES[order.kind],
         newest_event=max((event.id or 0 for event in detail.events), default=0),
-        title_of=partial(title_of, visit),
-        why=partial(why, visit),
+        title_of=visit.reader.title,
+        why=partial(why, visit.reader),
         zone=detail.row.site.timezone,
     )
 

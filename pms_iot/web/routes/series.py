@@ -125,12 +125,13 @@ def _for_chart(reader: HistoryReader, ask: Ask, frame: Frame) -> Frame:
     frame = with_gaps(frame, gap_ns)
     if ask.aggregate != "minmax":
         return frame
-    band = [reader.catalog.lookup(info.asset, f"{info.point}.{name}") for name in ("lo", "hi")]
-    low, high = (
-        None if number is None else reader.part(reader.catalog.info(number), grid, "all")
-        for number in band
+    low, high, expected = (
+        reader.catalog.lookup(info.asset, f"{info.point}.{name}")
+        for name in ("lo", "hi", "expected")
     )
-    return with_band(frame, low, high)
+    band = (low, high) if low is not None or high is not None else (expected, expected)
+    parts = {n: reader.part(reader.catalog.info(n), grid, "all") for n in band if n is not None}
+    return with_band(frame, *(None if n is None else parts[n] for n in band))
 
 
 def _raw(reader: HistoryReader, ask: Ask, infos: Sequence[SeriesInfo], *, single: bool) -> Response:

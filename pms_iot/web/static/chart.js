@@ -7,8 +7,8 @@
   function colours() {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     return dark
-      ? { ink: "#c3ccd5", grid: "#2c3640", line: "#7db7e8", range: "rgba(125,183,232,.25)", band: "rgba(160,170,180,.22)", mark: "rgba(255,138,143,.18)", limit: "#ff8a8f" }
-      : { ink: "#4a545e", grid: "#e3e6e9", line: "#1c5f96", range: "rgba(28,95,150,.22)", band: "rgba(90,101,112,.16)", mark: "rgba(179,18,29,.12)", limit: "#b3121d" };
+      ? { ink: "#c3ccd5", grid: "#2c3640", line: "#7db7e8", range: "rgba(125,183,232,.25)", band: "rgba(160,170,180,.22)", edge: "#7d8894", mark: "rgba(255,138,143,.18)", limit: "#ff8a8f" }
+      : { ink: "#4a545e", grid: "#e3e6e9", line: "#1c5f96", range: "rgba(28,95,150,.22)", band: "rgba(90,101,112,.16)", edge: "#8b95a0", mark: "rgba(179,18,29,.12)", limit: "#b3121d" };
   }
 
   function clockIn(zone, options) {
@@ -80,6 +80,7 @@
     const coded = Object.keys(names).length > 0;
     const stepped = coded ? uPlot.paths.stepped({ align: 1 }) : undefined;
     const hidden = { stroke: "transparent", width: 0, points: { show: false }, paths: stepped };
+    const edge = { ...hidden, stroke: colour.edge, width: 1, dash: [4, 4], spanGaps: true };
     const readout = figure.querySelector(".readout");
     const stamp = clockIn(zone, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" });
     const ink = { stroke: colour.ink, grid: { stroke: colour.grid, width: 1 }, ticks: { stroke: colour.grid, width: 1 } };
@@ -99,7 +100,7 @@
       ],
       series: [
         {},
-        { ...hidden, spanGaps: true }, { ...hidden, spanGaps: true }, // expected band: high, low
+        edge, edge, // expected band: high, low; one line where a model expects one value
         hidden, hidden, // range: high, low
         { stroke: colour.line, width: 1.75, points: { show: (plot) => plot.data[0].length < 60 }, paths: stepped },
       ],
@@ -113,7 +114,8 @@
           const [high, low, top, bottom, mean] = [1, 2, 3, 4, 5].map((n) => plot.data[n][i]);
           const unit = figure.dataset.unit ? ` ${figure.dataset.unit}` : "";
           const span = top !== bottom && !coded ? ` (${say(bottom, names)} … ${say(top, names)})` : "";
-          const band = high !== null && low !== null && high !== undefined ? ` · ${figure.dataset.band} ${say(low, names)} … ${say(high, names)}` : "";
+          const among = high === low ? say(low, names) : `${say(low, names)} … ${say(high, names)}`;
+          const band = high !== null && low !== null && high !== undefined ? ` · ${figure.dataset.band} ${among}` : "";
           readout.textContent = `${stamp(plot.data[0][i])}  ${figure.dataset.label}: ${say(mean, names)}${unit}${span}${band}`;
         }],
       },

@@ -23,7 +23,7 @@ MESSAGE = Message(
     key="webhook:work_order.opened:7",
     event="work_order.opened",
     subject=Text("新工单：1 号电梯", "New work order: lift 1"),
-    body={"work_order": 7, "asset": "EL-01"},
+    body={"work_order": 7, "asset": "EL-01", "why": {"zh": "温度过高。", "en": "Too hot."}},
     created_at=NOW,
 )
 
@@ -104,6 +104,7 @@ def test_mail_arrives_in_both_languages_for_all_recipients() -> None:
     assert mail["To"] == "boss@site.example, li@site.example"
     body = mail.get_body()
     assert body is not None and "asset: EL-01" in body.get_content()
+    assert "why: 温度过高。\nwhy: Too hot.\n" in body.get_content().replace("\r\n", "\n")
     recipients = [line for line in server.commands if line.upper().startswith("RCPT")]
     assert len(recipients) == 2
 
