@@ -7,6 +7,7 @@ from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.drift import Drift
+from pms_iot.detection.forecast import Forecast
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.seasonal import Seasonal
 from pms_iot.detection.spec import SCORES, DetectorSpec
@@ -23,6 +24,7 @@ _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "drift": Drift,
     "rate": Rate,
     "stuck": Stuck,
+    "forecast": Forecast,
 }
 
 
