@@ -8,6 +8,8 @@ of its own, so that the work of many series is spread.
 While a trend is believed there is one forecast per bin. When it ends, one last sample says "not within
 the horizon", so that an alert on the forecast ends too: days_left, days_lo and days_hi are the horizon.
 After a step back towards where the growth began (a repair) the bins before it are forgotten.
+
+Params, optional: log (1: the paths are fitted to the logarithm, as insulation resistances fall).
 """
 
 import math
@@ -35,7 +37,9 @@ class Forecast(ColumnarDetector):
         share = np.array([w.series * _GOLDEN % 1.0 for w in self._watched])
         self._phase_ns = (share * self._bin_ns).astype(np.int64)
         self._sign = np.array([1.0 if s.rising else -1.0 for s in specs])
-        self._limit = np.array([s.limit for s in specs]) * self._sign
+        self._log = np.array([w.param("log", 0.0) > 0 for w in self._watched], np.bool_)
+        limit = np.array([s.limit for s in specs])
+        self._limit = np.where(self._log, _logarithm(limit), limit) * self._sign
         self._horizon = np.array([s.horizon_s / _DAY_S for s in specs])
         per_day = np.round(_DAY_S * S / np.maximum(self._bin_ns, 1)).astype(np.int64)
         self._seasons = np.where((per_day >= 2) & (per_day <= _PARTS), per_day, 1)
@@ -63,6 +67,7 @@ class Forecast(ColumnarDetector):
             self._close(row)
             scores[chosen[nth]] = self._said(row, int(at[nth]))
         state["open"][rows] = np.maximum(state["open"][rows], number)
+        value = np.where(self._log[rows], _logarithm(value), value)
         part = since * _PARTS // width
         state["sum"][rows, part] += value
         state["count"][rows, part] += 1
@@ -103,3 +108,8 @@ class Forecast(ColumnarDetector):
             return crossing
         state["trust"][row] = max(trust - 1, 0)
         return (horizon,) * 3 if trust == 1 else (math.nan,) * 3
+
+
+def _logarithm(value: Floats) -> Floats:
+    """What is not above zero counts as very little."""
+    return np.log(np.maximum(value, 1e-9))

@@ -289,3 +289,23 @@ def test_the_interval_of_a_line_agrees_with_ordinary_least_squares() -> None:
     expected = (10 - line.intercept) / line.slope
     assert verdict.crossing is not None
     assert verdict.crossing.low < expected < verdict.crossing.high
+
+
+def test_what_falls_by_factors_is_forecast_by_its_logarithm() -> None:
+    """A seal that leaks: 500 kΩ falls to 10 kΩ in 30 days by the same factor each day."""
+    t = np.arange(0, 27 * DAY, 900.0)
+    leak = np.maximum(t / DAY - 10, 0) / 30
+    noise = np.random.default_rng(4).normal(0, 5, len(t))
+    batch = samples(1, t.tolist(), (500 * (10 / 500) ** leak + noise).tolist())
+    spec = DetectorSpec(
+        "forecast",
+        (POINT,),
+        window_s=30.0 * DAY,
+        limit=50.0,
+        rising=False,
+        params={"log": 1.0},
+    )
+    scores = Forecast([Watched(1, (11, 12, 13), spec)]).update(batch)
+    crosses = 10 + 30 * np.log(10) / np.log(50)
+    last = scores.take(scores.series == 11)
+    assert abs(last.value[-1] - (crosses - (last.at[-1] - T0) / (S * DAY))) < 1
