@@ -17,6 +17,7 @@ from pms_iot.assets.tables import Asset, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError
+from pms_iot.web.forecasts import forecast_of_alert, said
 from pms_iot.web.i18n import N_
 from pms_iot.web.paths import local_path
 from pms_iot.web.render import page
@@ -188,6 +189,7 @@ def _alert_page(
         alert, asset, site = _alert(session, alert_id)
         events = session.exec(_events_of(alert)).all()
         similar = session.exec(_similar_to(alert)).all()
+        forecast = forecast_of_alert(visit, alert, asset.code, site.timezone)
         orders = _orders(session, [row.work_order_id for row in (alert, *similar)])
     return page(
         visit,
@@ -199,6 +201,7 @@ def _alert_page(
         rule=rule_of(visit, alert.rule),
         title=title_of(visit, alert),
         why=why(visit, alert, site.timezone),
+        forecast=said(visit, forecast) if forecast else None,
         events=events,
         similar=similar,
         orders=orders,
