@@ -35,6 +35,7 @@ from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
 from pms_iot.kernel.errors import ConfigError, MigrationError, StoreUnavailableError
+from pms_iot.kernel.db import reading as read_only
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.kernel.users import Account, Role
 from pms_iot.maintenance import due
@@ -124,6 +125,23 @@ def open_core(settings: Settings) -> Engine:
     return engine
 
 
+def open_core_for_reading(settings: Settings) -> Engine:
+    """The core store as it is: not made, and its schema not brought up to date.
+
+    Raises ConfigError if there is none, StoreUnavailableError if it does not answer or is of another version.
+    """
+    place, address = core_place(settings), make_url(settings.core_url)
+    if address.drivername.startswith("sqlite") and not Path(address.database or "").is_file():
+        raise ConfigError("core store", f"no file {address.database}")
+    try:
+        engine = open_engine(settings.core_url)
+        with read_only(engine) as session:
+            session.exec(select(Site.id).limit(1)).first()
+    except SQLAlchemyError as problem:
+        raise StoreUnavailableError(f"core store {place}: {_one_line(problem)}") from problem
+    return engine
+
+
 def core_place(settings: Settings) -> str:
     """The address of the core store without its password. Raises ConfigError if it is none."""
     try:
@@ -168,17 +186,22 @@ class Place:
     register: SeriesCatalog
 
 
-def open_place(settings: Settings, register: SeriesCatalog, name: str, *, exists: bool) -> Place:
+def open_place(
+    settings: Settings, register: SeriesCatalog, name: str, *, exists: bool, reading: bool = False
+) -> Place:
     """The store that `engine`, `influx`, `embedded` or `embedded:PATH` names.
 
     PATH is a file, or a data directory whose `core.db`, if it has one, then is the register. `exists`: it
-    has to be there already. Raises ConfigError for a name that leads nowhere.
+    has to be there already. reading: nothing is tidied up or forwarded, for an engine may be serving
+    from it; with an InfluxDB, `engine` then is that. Raises ConfigError for a name that leads nowhere.
     """
     kind, _, path = name.partition(":")
     address = f"influx:{settings.influx.url}/{settings.influx.bucket}"
     if name == "influx":
         if not settings.influx.url:
             raise ConfigError(name, "PMS_INFLUX__URL is not set")
+        return Place(address, InfluxStore(settings.influx, register), register)
+    if name == "engine" and settings.influx.url and reading:
         return Place(address, InfluxStore(settings.influx, register), register)
     if name == "engine" and settings.influx.url:
         return Place(address, open_store(settings, register, Counters(), SystemClock()), register)
@@ -191,7 +214,8 @@ def open_place(settings: Settings, register: SeriesCatalog, name: str, *, exists
     own = place / "core.db"
     if place != settings.data_dir.resolve() and own.is_file():
         register = _register_of(own)
-    return Place(f"embedded:{file}", EmbeddedStore(file), register)
+    store = EmbeddedStore(file, housekeeping=not reading)
+    return Place(f"embedded:{file}", store, register)
 
 
 def _register_of(core: Path) -> SeriesCatalog:

@@ -11,7 +11,7 @@ import structlog
 import typer
 import uvicorn
 
-from pms_iot import bootstrap, gateways_cli, telemetry_cli
+from pms_iot import bootstrap, gateways_cli, replay_cli, telemetry_cli
 from pms_iot.adoption import Wish
 from pms_iot.demo import run_demo
 from pms_iot.ingestfile import IngestFileError, load_sources
@@ -31,6 +31,7 @@ app.add_typer(telemetry_cli.telemetry, name="telemetry")
 app.command("device-write", context_settings={"ignore_unknown_options": True})(
     gateways_cli.device_write
 )
+app.command("replay")(replay_cli.replay_rules)
 log = structlog.get_logger()
 GRACE_S = 2  # browsers keep their live streams open; they are not waited for longer than this
 

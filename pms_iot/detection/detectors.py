@@ -11,6 +11,7 @@ from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.detector import Forgives, Governed
 from pms_iot.detection.drift import Drift
+from pms_iot.detection.forecast import Forecast
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.seasonal import Seasonal
 from pms_iot.detection.spec import SCORES, DetectorSpec
@@ -29,6 +30,7 @@ _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "drift": Drift,
     "rate": Rate,
     "stuck": Stuck,
+    "forecast": Forecast,
 }
 
 

@@ -15,6 +15,7 @@ class Score:
     suffix: str
     label: Text
     unit: str = ""
+    per_window: int = 0  # so many times in `window_s`; 0 = as often as the point
 
 
 _ANOMALY = Score("anomaly", Text("异常度", "anomaly score"))
@@ -23,12 +24,16 @@ _LO = Score("lo", Text("预期下限", "expected low"), "{unit}")
 _HI = Score("hi", Text("预期上限", "expected high"), "{unit}")
 _RATE = Score("rate", Text("变化率", "rate of change"), "{unit}/s")
 _STUCK = Score("stuck", Text("无变化时间", "time without change"), "s")
+_DAYS_LEFT = Score("days_left", Text("预计达到限值的剩余天数", "days until its limit"), "d", 120)
+_DAYS_LO = Score("days_lo", Text("剩余天数下限", "days until its limit, at least"), "d", 120)
+_DAYS_HI = Score("days_hi", Text("剩余天数上限", "days until its limit, at most"), "d", 120)
 
 SCORES: Mapping[str, tuple[Score, ...]] = {
     "seasonal": (_ANOMALY, _LO, _HI),
     "drift": (_DRIFT,),
     "rate": (_RATE,),
     "stuck": (_STUCK,),
+    "forecast": (_DAYS_LEFT, _DAYS_LO, _DAYS_HI),
 }
 """Detector name -> the derived points it makes of each point it watches."""
 
@@ -42,12 +47,14 @@ class DetectorSpec:
     """One detector over some points of a kind.
 
     warmup_s: seconds of data before a learned detector knows what to expect. quiet_s: seconds of
-    data before it may say that something is unusual, longer where days differ. window_s: span of `rate`.
+    data before it may say that something is unusual, longer where days differ. window_s: span of `rate`
+    and `forecast`.
     min_change: what counts as change for `stuck`, in the point's unit. when: the detector sees only
     samples at which all gates are open. by: key of the point that tells the operating state; what is
     learned is learned for each state. blank_s: seconds after a change of state whose samples count for
     nothing. budget: false alarms a month that this detector may give of each point. params: see the
-    detector of that name.
+    detector of that name. limit, rising, horizon_s: of `forecast`: where the point must not get to, from
+    which side it comes, and how far ahead anybody wants to know.
     """
 
     detector: str
@@ -61,17 +68,24 @@ class DetectorSpec:
     by: str = ""
     blank_s: float = 0.0
     budget: float = 1.0
+    limit: float = 0.0
+    rising: bool = True
+    horizon_s: float = 90 * 86_400.0
 
     def derived_points(self) -> list[PointDef]:
         """The points that hold this detector's scores."""
-        return [_derived(point, score) for point in self.points for score in SCORES[self.detector]]
+        return [
+            _derived(point, score, self.window_s)
+            for point in self.points
+            for score in SCORES[self.detector]
+        ]
 
 
-def _derived(point: PointDef, score: Score) -> PointDef:
+def _derived(point: PointDef, score: Score, window_s: float) -> PointDef:
     return PointDef(
         key=f"{point.key}.{score.suffix}",
         label=Text(f"{point.label.zh}{score.label.zh}", f"{point.label.en}, {score.label.en}"),
         unit=score.unit.format(unit=point.unit),
-        period_s=point.period_s,
+        period_s=window_s / score.per_window if score.per_window else point.period_s,
         derived=True,
     )

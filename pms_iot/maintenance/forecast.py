@@ -15,6 +15,7 @@ from pms_iot.maintenance.tables import MaintenancePlan, Occurrence
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
     """One date of one plan; state is open | done | skipped | missed, or forecast for one to come.
+    (Pages add `predicted`: work that a drifting quantity will call for; it has no plan.)
 
     late_on, occurrence_id and work_order_id are None in a forecast.
     """

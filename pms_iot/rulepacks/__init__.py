@@ -6,9 +6,17 @@ import pms_iot
 from pms_iot.rulepacks.cases import check_packs
 from pms_iot.rulepacks.counters import counters_of_plans
 from pms_iot.rulepacks.document import PackError
-from pms_iot.rulepacks.pack import RulePack, load_packs
+from pms_iot.rulepacks.pack import RulePack, load_pack, load_packs
 
-__all__ = ["PackError", "RulePack", "check_packs", "counters_of_plans", "load_packs", "rules_root"]
+__all__ = [
+    "PackError",
+    "RulePack",
+    "check_packs",
+    "counters_of_plans",
+    "load_pack",
+    "load_packs",
+    "rules_root",
+]
 
 
 def rules_root(rules_dir: Path | None = None) -> Path:

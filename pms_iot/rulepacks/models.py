@@ -1,7 +1,7 @@
 """The shape of the files of a rule pack. What a key means stands at the type that it becomes."""
 
 import re
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -99,6 +99,9 @@ class DetectorYaml(Strict):
     quiet: Duration = 0.0
     window: Duration = 60.0
     min_change: Annotated[float, Field(ge=0)] = 0.0
+    limit: Number | None = None
+    direction: Literal["up", "down"] = "up"
+    horizon: Duration = 90 * 86_400.0
     when: list[GateYaml] = []
     by: Words | None = None
     blank: Duration = 0.0

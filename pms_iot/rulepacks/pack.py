@@ -54,12 +54,24 @@ def load_packs(root: Path) -> dict[str, RulePack]:
     return packs
 
 
+def load_pack(folder: Path, replaced: Mapping[str, Path] | None = None) -> RulePack:
+    """The pack of one kind. replaced: file name -> the file that is read in its place. Raises PackError."""
+    problems: list[str] = []
+    pack = _Folder(folder, problems, replaced).pack()
+    if problems:
+        raise PackError(problems)
+    return pack
+
+
 class _Folder:
     """One folder `rules/<kind>`, read file by file."""
 
-    def __init__(self, folder: Path, problems: list[str]) -> None:
+    def __init__(
+        self, folder: Path, problems: list[str], replaced: Mapping[str, Path] | None = None
+    ) -> None:
         self._folder, self._problems = folder, problems
         self._kind = folder.name
+        self._replaced = replaced or {}
 
     def pack(self) -> RulePack:
         label, points = self._points()
@@ -75,10 +87,11 @@ class _Folder:
 
     def _read(self, name: str, *, keys: tuple[str, ...]) -> Document | None:
         """A file of the folder whose top level is a mapping with no keys but these; None if there is none."""
-        file = self._folder / name
+        file = self._replaced.get(name, self._folder / name)
         if not file.exists():
             return None
-        shown = f"{self._folder.parent.name}/{self._kind}/{name}"
+        own = f"{self._folder.parent.name}/{self._kind}/{name}"
+        shown = str(file) if name in self._replaced else own
         document = read_document(file, shown, self._problems)
         if document is None:
             return None

@@ -1,6 +1,6 @@
-"""One asset of a kind, as its rule pack describes it, with the real detectors and the real rule engine."""
+"""Assets of a kind, as its rule pack describes it, with the real detectors and the real rule engine."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.derived.derived import Derived
+from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.detectors import Detectors
 from pms_iot.rulepacks.pack import RulePack
 from pms_iot.telemetry.batch import Batch
@@ -55,15 +56,40 @@ def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[
     wherever the data pause, not after their end. Raises KeyError for a point that the pack lacks.
     """
     catalog = PackCatalog(pack, asset)
-    batch = _batch(catalog, series)
     given = [catalog.ids[point] for point in series]
-    derived = Derived({pack.kind: pack.derived}, catalog, given).update(batch)
-    joined = Batch.concat([batch, derived])
-    scores = Detectors({pack.kind: pack.detectors}, catalog).update(joined)
-    scores = scores.take(~np.isin(scores.series, given))
-    found = RuleEngine(pack.rules, catalog).update(Batch.concat([joined, scores]))
-    found += _silences(pack, catalog, batch)
+    found = Rehearsal(pack, catalog, given=given).take(_batch(catalog, series))
     return sorted(found, key=lambda t: (t.at_ns, t.key))
+
+
+class Rehearsal:
+    """Everything that concludes from samples, for the assets of a kind in a catalog.
+
+    zones: site -> IANA zone. given: series whose samples are not computed, for they come with the others.
+    """
+
+    def __init__(
+        self,
+        pack: RulePack,
+        catalog: SeriesSource,
+        *,
+        zones: Mapping[str, str] | None = None,
+        given: Sequence[int] = (),
+    ) -> None:
+        self._given = np.asarray(given, np.int32)
+        self._derived = Derived({pack.kind: pack.derived}, catalog, given)
+        self._detectors = Detectors({pack.kind: pack.detectors}, catalog, zones)
+        self._rules = RuleEngine(pack.rules, catalog)
+        self._silence = [_Silence(pack, infos) for infos in _by_asset(catalog)]
+
+    def take(self, batch: Batch) -> list[Transition]:
+        """What these samples, in order of time, begin and end. Any cut of the samples gives the same."""
+        joined = Batch.concat([batch, self._derived.update(batch)])
+        scores = self._detectors.update(joined)
+        scores = scores.take(~np.isin(scores.series, self._given))
+        found = self._rules.update(Batch.concat([joined, scores]))
+        for silence in self._silence:
+            found += silence.take(batch)
+        return found
 
 
 def _batch(catalog: PackCatalog, series: Mapping[str, Columns]) -> Batch:
@@ -79,17 +105,50 @@ def _batch(catalog: PackCatalog, series: Mapping[str, Columns]) -> Batch:
     return Batch.concat(parts).sorted_by_time()
 
 
-def _silences(pack: RulePack, catalog: PackCatalog, batch: Batch) -> list[Transition]:
-    rules = [rule for rule in pack.rules if rule.silent_for_s is not None]
-    watch, found = SilenceWatch(rules, catalog), list[Transition]()
-    if not rules or not len(batch):
-        return found
-    shortest_ns = min(rule.silent_for_s or 0.0 for rule in rules) * 1e9
-    pauses = np.flatnonzero(np.diff(batch.at) > shortest_ns) + 1
-    start = int(batch.at[0])
-    for part in np.split(np.arange(len(batch)), pauses):
-        slice_ = batch.take(part)
-        found += watch.check(int(slice_.at[0]) - 1, start)
-        watch.heard(None, slice_)
-        found += watch.check(int(slice_.at[-1]), start)
-    return found
+def _by_asset(catalog: SeriesSource) -> Iterable[list[SeriesInfo]]:
+    found: dict[str, list[SeriesInfo]] = {}
+    for info in catalog.all():
+        found.setdefault(info.asset, []).append(info)
+    return found.values()
+
+
+class _OneAsset:
+    generation = 1
+
+    def __init__(self, infos: list[SeriesInfo]) -> None:
+        self._infos = infos
+
+    def all(self) -> Iterable[SeriesInfo]:
+        return self._infos
+
+
+class _Silence:
+    """The dead-man of one asset: judged wherever its data pause, not after their end."""
+
+    def __init__(self, pack: RulePack, infos: list[SeriesInfo]) -> None:
+        rules = [rule for rule in pack.rules if rule.silent_for_s is not None]
+        self._series = np.array([info.id for info in infos], np.int32)
+        self._watch = SilenceWatch(rules, _OneAsset(infos))
+        self._shortest_ns = min((rule.silent_for_s or 0.0 for rule in rules), default=np.inf) * 1e9
+        self._start: int | None = None  # the first sample
+
+    def take(self, batch: Batch) -> list[Transition]:
+        if self._shortest_ns == np.inf:
+            return []
+        own = batch.take(np.isin(batch.series, self._series))
+        if not len(own):
+            return []
+        self._start = int(own.at[0]) if self._start is None else self._start
+        found: list[Transition] = []
+        for part in self._without_pauses(own.take((own.quality > 0) & np.isfinite(own.value))):
+            first = int(part.at[0])
+            found += self._watch.check(first - 1, self._start)
+            self._watch.heard(None, part.take(part.at == first))
+            found += self._watch.check(first, self._start)
+            self._watch.heard(None, part)
+        return found + self._watch.check(int(own.at[-1]), self._start)
+
+    def _without_pauses(self, good: Batch) -> Iterator[Batch]:
+        if len(good):
+            pauses = np.flatnonzero(np.diff(good.at) > self._shortest_ns) + 1
+            yield from (good.take(part) for part in np.split(np.arange(len(good)), pauses))

@@ -70,19 +70,48 @@ def build_detector(
         _check_point(document, (*where, "by"), model.by, points, problems)
     elif model.blank:
         problems.append(document.problem((*where, "blank"), "goes only with by"))
+    _check_forecast(document, where, model, problems)
     return DetectorSpec(
         detector=model.detector if model.detector in SCORES else "rate",
         points=tuple(points[key] for key in model.points if key in points),
         warmup_s=model.warmup or 0.0,
         quiet_s=model.quiet,
-        window_s=model.window,
+        window_s=_window_s(model),
         min_change=model.min_change,
         when=_gates(document, where, model.when, points, problems),
         params=model.params,
         by=model.by or "",
         blank_s=model.blank,
         budget=model.budget,
+        limit=model.limit or 0.0,
+        rising=model.direction == "up",
+        horizon_s=model.horizon,
     )
+
+
+_FORECAST_KEYS = ("limit", "direction", "horizon")
+_FORECAST_WINDOW_S, _FORECAST_MOST_S = 30 * 86_400.0, 60 * 86_400.0
+
+
+def _window_s(model: DetectorYaml) -> float:
+    if model.detector == "forecast" and "window" not in model.model_fields_set:
+        return _FORECAST_WINDOW_S
+    return model.window
+
+
+def _check_forecast(
+    document: Document, where: Where, model: DetectorYaml, problems: list[str]
+) -> None:
+    if model.detector != "forecast":
+        for key in (key for key in _FORECAST_KEYS if key in model.model_fields_set):
+            problems.append(document.problem((*where, key), "goes only with detector: forecast"))
+        return
+    if model.limit is None:
+        problems.append(document.problem((*where, "limit"), "is missing"))
+    if not 0 < _window_s(model) <= _FORECAST_MOST_S:
+        problems.append(document.problem((*where, "window"), "must be at most 60d"))
+    if model.horizon <= 0:
+        problems.append(document.problem((*where, "horizon"), "must be above 0"))
 
 
 def _check_silent(document: Document, where: Where, model: RuleYaml, problems: list[str]) -> None:

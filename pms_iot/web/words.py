@@ -42,6 +42,7 @@ ITEM_RESULT = {
 }
 OCCURRENCE_STATE = {
     "forecast": N_("Planned"),
+    "predicted": N_("Predicted"),
     "open": N_("Due"),
     "done": N_("Done"),
     "skipped": N_("Skipped"),

@@ -17,6 +17,8 @@ from pms_iot.alerts.tables import Alert, AlertEvent
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.kernel.db import transaction
 from pms_iot.web.alert_view import alert_with_place, charts_of, similar_to
+from pms_iot.web.forecasts import forecast_of_alert
+from pms_iot.web.forecasts import said as forecast_words
 from pms_iot.web.i18n import N_
 from pms_iot.web.paths import local_path
 from pms_iot.web.render import page
@@ -219,6 +221,7 @@ def _alert_page(
         pasts = [past.order for similar in before for past in similar.newest]
         orders = _orders(session, [alert.work_order_id]) | {o.id: o for o in pasts if o}
         said = said_of(visit, session, alert)
+        forecast = forecast_of_alert(visit, alert, asset.code, site.timezone)
     return page(
         visit,
         "alert.html",
@@ -232,6 +235,7 @@ def _alert_page(
         rule=visit.reader.rule(alert.rule),
         title=visit.reader.title(alert.rule),
         told=explanation(visit.reader, alert, site.timezone),
+        forecast=forecast_words(visit, forecast) if forecast else None,
         events=events,
         before=before,
         orders=orders,

@@ -12,6 +12,7 @@ from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError
 from pms_iot.maintenance.forecast import CalendarEntry, calendar
 from pms_iot.telemetry.ledger.asset import Sources, point_ratio
+from pms_iot.web.forecasts import forecasts_of, said
 from pms_iot.web.formats import local_date
 from pms_iot.web.key_points import key_values
 from pms_iot.web.plans import plan_labels, templates
@@ -57,6 +58,8 @@ def asset_page(visit: Looking, code: str, point: str = "", span: Span = "24h") -
         start=to_ns(visit.now - SPANS[span]) // 1_000_000,
         documents=documents,
         planned=planned,
+        forecasts=forecasts_of(visit, {status.site.code: status.site.timezone}, asset=code),
+        said=partial(said, visit),
         plan_labels=plan_labels(visit),
         supply=supply,
         today=today,

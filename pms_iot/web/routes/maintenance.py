@@ -4,6 +4,7 @@ import calendar as months
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Response
@@ -17,6 +18,7 @@ from pms_iot.kernel.errors import IllegalMoveError, StoreUnavailableError
 from pms_iot.maintenance import service
 from pms_iot.maintenance.forecast import CalendarEntry, calendar
 from pms_iot.telemetry.ledger.asset import Sources, point_ratio
+from pms_iot.web.forecasts import forecasts_of, on_calendar, said
 from pms_iot.web.formats import local_date
 from pms_iot.web.i18n import N_
 from pms_iot.web.paths import local_path
@@ -50,6 +52,9 @@ def _month_page(
         shown = _of(calendar(session, start, end, plans), asset)
         earlier = _of(calendar(session, today - LOOK_BACK, today + timedelta(days=1)), asset)
         assets = session.exec(select(Asset).order_by(Asset.code)).all()
+        zones = {site.code: site.timezone for site in session.exec(select(Site))}
+    predicted = forecasts_of(visit, zones, asset=asset)
+    shown += [e for e in on_calendar(visit, predicted) if start <= e.due_on < end]
     return page(
         visit,
         "maintenance.html",
@@ -63,6 +68,8 @@ def _month_page(
         today=today,
         open_now=[entry for entry in earlier if entry.state == "open"],
         complete=_complete(visit, earlier),
+        predicted=predicted,
+        said=partial(said, visit),
         assets={row.code: row for row in assets},
         asset=asset,
         plan_labels=plan_labels(visit),
