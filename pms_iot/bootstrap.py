@@ -34,8 +34,8 @@ from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
 from pms_iot.kernel.clock import Clock, SystemClock, clock_from, to_ns
 from pms_iot.kernel.db import open_engine, transaction
-from pms_iot.kernel.errors import ConfigError, MigrationError, StoreUnavailableError
 from pms_iot.kernel.db import reading as read_only
+from pms_iot.kernel.errors import ConfigError, MigrationError, StoreUnavailableError
 from pms_iot.kernel.migrations import upgrade
 from pms_iot.kernel.users import Account, Role
 from pms_iot.maintenance import due

@@ -8,8 +8,8 @@ from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesInfo
-from pms_iot.derived.derived import Derived
 from pms_iot.assets.series import SeriesSource
+from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
 from pms_iot.rulepacks.pack import RulePack
 from pms_iot.telemetry.batch import Batch
