@@ -107,7 +107,8 @@ class Forecast(ColumnarDetector):
             state["trust"][row] = _AGAIN
             return crossing
         state["trust"][row] = max(trust - 1, 0)
-        return (horizon,) * 3 if trust == 1 else (math.nan,) * 3
+        least = horizon if trust == 1 else math.nan
+        return least, least, least
 
 
 def _logarithm(value: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """The page of one asset, and the files that belong to it."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Response
