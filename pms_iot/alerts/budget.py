@@ -43,7 +43,7 @@ def hold(session: Session, alert: Alert, caps: Caps) -> Held | None:
     if reason is not None:
         alert.suppressed_by = reason
         session.add(alert)
-        note_step(session, alert, alert.opened_at, "suppressed", detail={"reason": reason})
+        note_step(session, alert, alert.opened_at, "suppressed", detail={"by": reason})
         session.flush()
     return reason
 
