@@ -38,7 +38,7 @@ from pms_iot.feedback import service as feedback
 from pms_iot.feedback.caps import Caps
 from pms_iot.kernel.clock import Clock, from_ns
 from pms_iot.kernel.db import reading, transaction
-from pms_iot.kernel.errors import BadPayloadError, StoreUnavailableError
+from pms_iot.kernel.errors import BadPayloadError, NotFoundError, StoreUnavailableError
 from pms_iot.kernel.text import Text
 from pms_iot.maintenance import service as maintenance
 from pms_iot.maintenance.plan import PlanTemplate
@@ -515,7 +515,10 @@ class Pipeline:
     def _newest_of_asset(self, series: int) -> int:
         """Time of the newest sample of the asset of this series that was concluded from."""
         last_at = self.rules.last_at
-        own = self.catalog.of_asset(self.catalog.info(series).asset).values()
+        try:
+            own = self.catalog.of_asset(self.catalog.info(series).asset).values()
+        except NotFoundError:  # the register was changed by other hands; nothing waits for it
+            return 0
         return max((int(last_at[one]) for one in own if one < len(last_at)), default=0)
 
     def _note_limits(self, now: datetime) -> None:

@@ -43,7 +43,7 @@ def hold(session: Session, alert: Alert, caps: Caps) -> Held | None:
     if reason is not None:
         alert.suppressed_by = reason
         session.add(alert)
-        note_step(session, alert, alert.opened_at, "suppressed", detail={"reason": reason})
+        note_step(session, alert, alert.opened_at, "suppressed", detail={"by": reason})
         session.flush()
     return reason
 
@@ -75,32 +75,39 @@ def release(session: Session, alert_id: int, at: datetime, caps: Caps) -> Alert 
 
 
 def _used_up(session: Session, alert: Alert, at: datetime, caps: Caps) -> Held | None:
-    of_asset = col(Alert.asset_id) == alert.asset_id
+    place = col(Alert.asset_id) + 0  # so that the index of the time is used, not that of the asset
+    of_asset = place == alert.asset_id
     if unconfirmed(session, of_asset, alert.id, at) >= caps.asset_month:
         return "budget:asset"
     site = select(Asset.site_id).where(Asset.id == alert.asset_id).scalar_subquery()
-    of_site = col(Alert.asset_id).in_(select(Asset.id).where(Asset.site_id == site))
+    of_site = place.in_(select(Asset.id).where(Asset.site_id == site))
     return "budget:site" if unconfirmed(session, of_site, alert.id, at) >= caps.site_month else None
 
 
 def unconfirmed(session: Session, where: ColumnElement[bool], but: int | None, at: datetime) -> int:
     """How many other alerts of statistics people were shown in `WINDOW` up to `at` that nobody has confirmed."""
-    shown_at = func.coalesce(col(Alert.released_at), col(Alert.opened_at))
-    query = (
-        select(func.count())
-        .select_from(Alert)
-        .where(
-            where,
-            col(Alert.id) != but,
-            col(Alert.safety).is_(False),
-            statistical(),
-            or_(col(Alert.suppressed_by).is_(None), col(Alert.suppressed_by).not_in(HELD)),
-            shown_at > at - WINDOW,
-            shown_at <= at,
-            ~confirmed_by(to_ns(at)),
+    opened_at, released_at = col(Alert.opened_at), col(Alert.released_at)
+    at_once = (func.coalesce(released_at, opened_at) == opened_at, opened_at)
+    later = (released_at != opened_at, released_at)
+    found = 0
+    for which, shown_at in (at_once, later):  # each by the index of its time
+        query = (
+            select(func.count())
+            .select_from(Alert)
+            .where(
+                where,
+                which,
+                shown_at > at - WINDOW,
+                shown_at <= at,
+                col(Alert.id) != but,
+                col(Alert.safety).is_(False),
+                statistical(),
+                or_(col(Alert.suppressed_by).is_(None), col(Alert.suppressed_by).not_in(HELD)),
+                ~confirmed_by(to_ns(at)),
+            )
         )
-    )
-    return session.exec(query).one()
+        found += session.exec(query).one()
+    return found
 
 
 def statistical() -> ColumnElement[bool]:

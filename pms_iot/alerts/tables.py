@@ -42,8 +42,8 @@ class Alert(Table, table=True):
     acked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     acked_by: str | None = None
     shelved_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    suppressed_by: str | None = None  # budget:asset | budget:site while it is held: see budget.py
-    released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # from being held
+    suppressed_by: str | None = None  # budget:asset | budget:site: held, see budget.py
+    released_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)  # from it
     value: float | None = None  # at opening
     limit: float | None = None
     why: dict[str, Any] = Field(

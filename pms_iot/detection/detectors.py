@@ -1,12 +1,10 @@
 """All detectors of all rule packs over all assets, behind one `Detector`."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pms_iot.assets.catalog import SeriesInfo
-from pms_iot.assets.points import is_statistical
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.detector import Forgives, Governed
@@ -14,6 +12,7 @@ from pms_iot.detection.drift import Drift
 from pms_iot.detection.forecast import Forecast
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.seasonal import Seasonal
+from pms_iot.detection.shares import Shares
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.feedback.caps import Caps
@@ -106,7 +105,7 @@ class Detectors:
         self._generation = self._catalog.generation
         infos = list(self._catalog.all())
         ids = {(info.asset, info.point): info.id for info in infos}
-        self._sharing = _sharing(infos)
+        self._shares = Shares(self._caps, infos)
         self._detectors = {
             name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
         }
@@ -139,7 +138,7 @@ class Detectors:
         return Watched(
             series=info.id,
             scores=tuple(ids[info.asset, key] for key in made),
-            spec=self._within_caps(info, spec),
+            spec=replace(spec, budget=self._shares.of(info, spec.budget)),
             period_s=info.period_s or 1.0,
             span=(info.high or 0.0) - (info.low or 0.0) if known else 0.0,
             zone=self._zones.get(info.site, "UTC"),
@@ -149,23 +148,3 @@ class Detectors:
             ),
             state=ids.get((info.asset, spec.by), -1) if spec.by else -1,
         )
-
-    def _within_caps(self, info: SeriesInfo, spec: DetectorSpec) -> DetectorSpec:
-        """The spec with the share of the caps as its budget, where that is less than its own."""
-        if self._caps is None:
-            return spec
-        of_asset, of_site = self._sharing[info.asset, ""], self._sharing["", info.site]
-        share = self._caps.share(spec.budget, of_asset=of_asset, of_site=of_site)
-        return replace(spec, budget=share) if share < spec.budget else spec
-
-
-def _sharing(infos: Iterable[SeriesInfo]) -> Counter[tuple[str, str]]:
-    """How many scores of statistics each asset (asset, "") and each site ("", site) has."""
-    scores = {
-        (info.asset, info.site, info.point.rpartition(".")[0])
-        for info in infos
-        if info.derived and is_statistical(info.point)
-    }
-    found = Counter((asset, "") for asset, _, _ in scores)
-    found.update(("", site) for _, site, _ in scores)
-    return found

@@ -95,12 +95,12 @@ class JudgedDetectors:
             next_of: dict[int, Said] = {}  # of each asset the first that waits
             for one in self._waiting:
                 next_of.setdefault(self._asset(one.series), one)
-            later = np.zeros(len(batch), np.bool_)
+            after = np.full(self._asset_of.max(initial=0) + 1, np.iinfo(np.int64).max)
             for asset, one in next_of.items():
-                later |= (assets == asset) & (batch.at > one.after_ns)
-            yield batch.take(~later)
-            reached = set(assets[later].tolist())
-            for asset in sorted(reached):
+                after[asset] = one.after_ns
+            later = batch.at > after[assets]
+            yield batch.take(~later) if later.any() else batch
+            for asset in np.unique(assets[later]).tolist():
                 self._apply(next_of[asset])
             batch, assets = batch.take(later), assets[later]
 

@@ -309,7 +309,7 @@ def test_the_budget_of_an_asset_holds_what_exceeds_it(rig: Rig) -> None:
     assert len(rig.rows("select * from order_alert")) == 3
     assert len(rig.rows("select * from outbox_message")) == 2, "one for each order"
     said = rig.rows("select distinct kind, detail from alert_event where kind = 'suppressed'")
-    assert said == [("suppressed", '{"reason": "budget:asset"}')]
+    assert said == [("suppressed", '{"by": "budget:asset"}')]
 
 
 def test_a_site_has_a_budget_too_and_measured_alarms_have_none(rig: Rig) -> None:

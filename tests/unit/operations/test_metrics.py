@@ -147,12 +147,16 @@ def test_messages_that_wait_and_those_given_up_are_told_apart(engine: Engine):
 def test_counters_are_told_known_or_not_and_from_zero_on(engine: Engine):
     counters = Counters()
     counters.add_all({"samples": 5, "refused_text": 2, "some-thing.new": 1})
+    counters.add_all({"verdicts_false_alarm": 3, "alerts_held_by_budget": 4})
     seen = scraped(engine, counters)
     assert seen["pms_samples_total", ()] == 5
     assert seen["pms_messages_failed_total", ()] == 0
     assert seen["pms_some_thing_new_total", ()] == 1
     assert seen["pms_samples_refused_total", (("reason", "text"),)] == 2
     assert seen["pms_samples_refused_total", (("reason", "too_old"),)] == 0
+    assert seen["pms_detector_verdicts_total", (("outcome", "false_alarm"),)] == 3
+    assert seen["pms_detector_verdicts_total", (("outcome", "true_fault"),)] == 0
+    assert seen["pms_alerts_held_by_budget_total", ()] == 4
 
 
 def test_writes_are_a_histogram(engine: Engine):

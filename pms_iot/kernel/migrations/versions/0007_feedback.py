@@ -41,6 +41,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("alert") as table:
         table.add_column(sa.Column("released_at", sa.DateTime(timezone=True), nullable=True))
+        table.create_index(op.f("ix_alert_released_at"), ["released_at"])
     with op.batch_alter_table("order_alert") as table:
         table.add_column(sa.Column("series", sa.Integer(), nullable=True))
         table.create_foreign_key("order_alert_series", "point", ["series"], ["id"])
@@ -55,6 +56,7 @@ def downgrade() -> None:
         table.drop_constraint("order_alert_series", type_="foreignkey")
         table.drop_column("series")
     with op.batch_alter_table("alert") as table:
+        table.drop_index(op.f("ix_alert_released_at"))
         table.drop_column("released_at")
     op.drop_table("detector_limit")
     op.drop_table("feedback")
