@@ -100,9 +100,12 @@ class Visit:
         point = pack.points.get(info.point) if pack else None
         return self.reader.words_of(point) if point else {}
 
-    def is_expected(self, asset: str, point: str) -> bool:
-        """Whether something tells what the point should be."""
-        return any(f"{point}.{end}" in self.points_of(asset) for end in ("lo", "expected"))
+    def expected(self, asset: str, point: str) -> str:
+        """How a chart shows what the point should be: band, line (of an asset model), or empty."""
+        known = self.points_of(asset)
+        if f"{point}.lo" in known or f"{point}.hi" in known:
+            return "band"
+        return "line" if f"{point}.expected" in known else ""
 
     def shown(self, info: SeriesInfo, value: float | None) -> str:
         """A value as people read it, without its unit."""

@@ -53,6 +53,7 @@ def test_a_score_is_told_by_what_it_judges(modelled: Plant, found: Mapping[str, 
     assert "expected 0.17 to 0.26 g; pattern: drift; Pump 1 state: running." in said
     assert "Pump 1 running: Yes for at least 2 min" in said
     assert "<dt>Held before the alarm</dt><dd>5 min</dd>" in said
+    assert "the grey area with dashed edges" in said
     assert said.count("<figure") == 1 and "/api/v1/series/BP-01/p1_hf_g" in said
     chinese = _client(modelled, "viewer", "zh").get(f"/alerts/{found[HF_UNUSUAL]}").text
     assert "预期 0.17 至 0.26 g；特征：漂移；1号泵状态：运行。" in _section(chinese, "why")
@@ -70,7 +71,7 @@ def test_an_asset_model_is_told_by_its_parts(modelled: Plant, found: Mapping[str
     order = [said.index(text) for text in ("<strong>61 %</strong>", "<strong>27 %</strong>", "<strong>12 %</strong>")]  # fmt: skip
     assert order == sorted(order)
     assert '<rect width="61" height="8"/>' in said
-    assert said.count("<figure") == 2
+    assert said.count("<figure") == 2 and said.count("the dashed line is what was expected") == 1
     assert said.index("series/BP-01/flow") < said.index("series/BP-01/hydraulics.excess")
     assert 'data-limit-line="1.0"' in said[said.index("hydraulics.excess") :]
 

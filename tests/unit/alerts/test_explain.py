@@ -1,7 +1,7 @@
 """What an alert tells of its cause, and that neither cuts nor a restart change it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -166,9 +166,25 @@ def test_what_fires_later_in_the_batch_did_not_fire_before() -> None:
     assert ends["also"] == [{"rule": "k.later", "point": "flow"}]
 
 
+@dataclass(frozen=True)
+class Stated(DetectorSpec):
+    """A detector that judges by state, or a model of the asset."""
+
+    by: str = ""
+    name: str = ""
+
+
 def test_detectors_tell_which_points_belong_together() -> None:
-    points = (PointDef("flow", WORDS), PointDef("p1_current", WORDS))
-    assert related_by([DetectorSpec("stuck", points)]) == Related()
+    flow, current = PointDef("flow", WORDS), PointDef("p1_current", WORDS)
+    specs = (
+        DetectorSpec("stuck", (flow,)),
+        Stated("anomaly", (current,), by="p1_state"),
+        Stated("model", (flow, current), by="state", name="hydraulics"),
+    )
+    assert related_by(specs) == Related(
+        state_of={"p1_current": "p1_state", "flow": "state", "hydraulics": "state"},
+        parts={"hydraulics": ("flow", "p1_current")},
+    )
 
 
 RULES = (
