@@ -107,7 +107,7 @@ class Forecast(ColumnarDetector):
             state["trust"][row] = _AGAIN
             return crossing
         state["trust"][row] = max(trust - 1, 0)
-        return (horizon,) * 3 if trust == 1 else (math.nan,) * 3
+        return (horizon, horizon, horizon) if trust == 1 else (math.nan, math.nan, math.nan)
 
 
 def _logarithm(value: Floats) -> Floats:
