@@ -28,6 +28,7 @@ PROGRESS = 0.15  # of the way from where it began to the limit that must have be
 # Of the log likelihood in the interval: no law of wear is any of these shapes exactly.
 TEMPER = 0.4
 MARGIN = 0.05  # of the days left: no interval is narrower to either side, nor than half a bin
+RISEN = 0.8  # spreads by which the newest bins must lie above the median to be looked at
 REACH = 3.0  # a path is not followed further than so many times as long as it has been seen to grow
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -78,6 +79,8 @@ def judge(
     """
     if len(days) < LEAST_BINS or float(np.ptp(value)) == 0.0:
         return _NOTHING
+    if not believed and not _has_risen(value, season):
+        return _NOTHING
     span = -float(days[0])
     scale = float(np.ptp(value))
     y = value / scale
@@ -98,6 +101,15 @@ def judge(
         return _NOTHING
     bin_days = float(np.median(np.diff(days)))
     return Verdict(_crossing(paths, shapes, growth, limit / scale, span, horizon, bin_days))
+
+
+def _has_risen(value: Floats, season: NDArray[np.int64]) -> bool:
+    """Whether the newest bins stand out at all: no path has grown where they do not, and most never do."""
+    flat = value.copy()
+    for part in np.unique(season):
+        flat[season == part] -= np.median(flat[season == part])
+    spread = 1.4826 * float(np.median(np.abs(flat)))
+    return float(flat[-_NEWEST:].mean()) > RISEN * spread
 
 
 class _Shapes(NamedTuple):
