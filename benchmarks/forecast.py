@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import mean, median
 from zoneinfo import ZoneInfo
 
@@ -235,7 +236,7 @@ Forecasts = list[tuple[float, float, float, float]]  # day, days_left, days_lo, 
 def _judge(tally: Tally, found: Forecasts, crosses: float | None) -> None:
     horizon = 90.0
     told = [each for each in found if each[1] < horizon]
-    order = next((e for e in told if e[1] < PLAN_DAYS), None)
+    order = _order(told)
     if crosses is None:
         tally.short += 1
         tally.short_planned += order is not None
@@ -253,6 +254,12 @@ def _judge(tally: Tally, found: Forecasts, crosses: float | None) -> None:
         tally.error.append(left - (crosses - day))
 
 
+def _order(told: Forecasts) -> tuple[float, float, float, float] | None:
+    """The forecast that opens an order: the second in a row below the rules' limit (`for: 6h`)."""
+    pairs = pairwise(told)
+    return next((b for a, b in pairs if a[1] < PLAN_DAYS and b[1] < PLAN_DAYS), None)
+
+
 def _without(kind: Kind, pack: RulePack, seed: int) -> tuple[float, int, int]:
     """Sensor-years, forecasts that began, forecasts that would have opened an order."""
     found = forecasts(kind, pack, 100 + seed, [], QUIET_DAYS)
@@ -260,7 +267,7 @@ def _without(kind: Kind, pack: RulePack, seed: int) -> tuple[float, int, int]:
     for each in found.values():
         days = np.array([day for day, left, _, _ in each if left < 90.0])
         episodes += int(len(days) > 0) + int((np.diff(days) > 1).sum())
-        orders += any(left < PLAN_DAYS for _, left, _, _ in each)
+        orders += _order(each) is not None
     return len(found) * QUIET_DAYS / 365.0, episodes, orders
 
 

@@ -107,8 +107,7 @@ class Forecast(ColumnarDetector):
             state["trust"][row] = _AGAIN
             return crossing
         state["trust"][row] = max(trust - 1, 0)
-        least = horizon if trust == 1 else math.nan
-        return least, least, least
+        return (horizon, horizon, horizon) if trust == 1 else (math.nan, math.nan, math.nan)
 
 
 def _logarithm(value: Floats) -> Floats:

@@ -25,9 +25,10 @@ LEAST_BINS = 16
 EVIDENCE = 12.0  # natural logarithm of the odds of growth against none, from which it is believed
 KEPT_EVIDENCE = 6.0  # once believed
 PROGRESS = 0.15  # of the way from where it began to the limit that must have been covered
-TEMPER = (
-    0.35  # of the log likelihood in the interval: no law of wear is any of these shapes exactly
-)
+# Of the log likelihood in the interval: no law of wear is any of these shapes exactly.
+TEMPER = 0.4
+MARGIN = 0.05  # of the days left: no interval is narrower to either side, nor than half a bin
+RISEN = 0.8  # spreads by which the newest bins must lie above the median to be looked at
 REACH = 3.0  # a path is not followed further than so many times as long as it has been seen to grow
 QUANTILES = (0.1, 0.5, 0.9)
 
@@ -78,6 +79,8 @@ def judge(
     """
     if len(days) < LEAST_BINS or float(np.ptp(value)) == 0.0:
         return _NOTHING
+    if not believed and not _has_risen(value, season):
+        return _NOTHING
     span = -float(days[0])
     scale = float(np.ptp(value))
     y = value / scale
@@ -96,7 +99,17 @@ def judge(
     covered = (level - paths.start[best]) / max(limit / scale - paths.start[best], 1e-12)
     if level < limit / scale and covered < PROGRESS * (0.7 if believed else 1.0):
         return _NOTHING
-    return Verdict(_crossing(paths, shapes, growth, limit / scale, span, horizon))
+    bin_days = float(np.median(np.diff(days)))
+    return Verdict(_crossing(paths, shapes, growth, limit / scale, span, horizon, bin_days))
+
+
+def _has_risen(value: Floats, season: NDArray[np.int64]) -> bool:
+    """Whether the newest bins stand out at all: no path has grown where they do not, and most never do."""
+    flat = value.copy()
+    for part in np.unique(season):
+        flat[season == part] -= np.median(flat[season == part])
+    spread = 1.4826 * float(np.median(np.abs(flat)))
+    return float(flat[-_NEWEST:].mean()) > RISEN * spread
 
 
 class _Shapes(NamedTuple):
@@ -281,6 +294,7 @@ def _crossing(
     limit: float,
     span: float,
     horizon: float,
+    bin_days: float,
 ) -> Crossing | None:
     """None if the path does not cross within the horizon, or further away than it may be followed."""
     chosen = np.flatnonzero(growth)
@@ -306,6 +320,9 @@ def _crossing(
     seen = -float(weight @ np.maximum(onset, -span))
     if days > min(horizon, REACH * seen):
         return None
+    if days > 0:
+        margin = MARGIN * days + 0.5 * bin_days
+        low, high = max(min(low, days - margin), 0.0), max(high, days + margin)
     return Crossing(days, low, high)
 
 

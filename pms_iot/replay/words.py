@@ -110,7 +110,9 @@ def _rule_rows(report: Report, language: str) -> Iterable[list[str]]:
 
 def _order(order: OrderLine, language: str) -> str:
     outcome = _OUTCOME[order.outcome].to(language) if order.outcome in _OUTCOME else order.outcome
-    head = f"  #{order.order} {order.asset} {_time(order.opened_ns)} {outcome}: "
+    head = f"  #{order.order} {order.asset} {_time(order.opened_ns)} {outcome}" + Text(
+        "：", ": "
+    ).to(language)
     if order.rule is not None and order.lead_s is not None:
         ahead = order.lead_s >= 0
         span = _span(abs(order.lead_s), language)
