@@ -8,7 +8,7 @@ from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.drift import Drift
 from pms_iot.detection.rate import Rate
-from pms_iot.detection.seasonal import Seasonal
+from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.kernel.arrays import pack, unpack
@@ -19,7 +19,7 @@ from pms_iot.telemetry.gates import Lock
 _VERSION = 2
 _S = 1_000_000_000
 _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
-    "seasonal": Seasonal,
+    "anomaly": Anomaly,
     "drift": Drift,
     "rate": Rate,
     "stuck": Stuck,

@@ -15,9 +15,23 @@ class Score:
     suffix: str
     label: Text
     unit: str = ""
+    values: Mapping[int, Text] = field(default_factory=dict[int, Text])
 
 
 _ANOMALY = Score("anomaly", Text("异常度", "anomaly score"))
+_EXCESS = Score("excess", Text("异常度超限比", "anomaly score over limit"))
+_CAUSE = Score(
+    "cause",
+    Text("异常类型", "kind of anomaly"),
+    values={
+        1: Text("尖峰", "spike"),
+        2: Text("水平突变", "level shift"),
+        3: Text("漂移", "drift"),
+        4: Text("时段异常", "unusual for the time"),
+        5: Text("波动变化", "change of variance"),
+        6: Text("超出历史范围", "beyond all before"),
+    },
+)
 _DRIFT = Score("drift", Text("漂移度", "drift score"))
 _LO = Score("lo", Text("预期下限", "expected low"), "{unit}")
 _HI = Score("hi", Text("预期上限", "expected high"), "{unit}")
@@ -25,7 +39,7 @@ _RATE = Score("rate", Text("变化率", "rate of change"), "{unit}/s")
 _STUCK = Score("stuck", Text("无变化时间", "time without change"), "s")
 
 SCORES: Mapping[str, tuple[Score, ...]] = {
-    "seasonal": (_ANOMALY, _LO, _HI),
+    "anomaly": (_ANOMALY, _EXCESS, _LO, _HI, _CAUSE),
     "drift": (_DRIFT,),
     "rate": (_RATE,),
     "stuck": (_STUCK,),
@@ -71,7 +85,9 @@ def _derived(point: PointDef, score: Score) -> PointDef:
     return PointDef(
         key=f"{point.key}.{score.suffix}",
         label=Text(f"{point.label.zh}{score.label.zh}", f"{point.label.en}, {score.label.en}"),
+        type="enum" if score.values else "number",
         unit=score.unit.format(unit=point.unit),
+        values=score.values,
         period_s=point.period_s,
         derived=True,
     )
