@@ -7,9 +7,11 @@ Source: the study in the detection reference.
 
 Params, all optional: unit (s; the step that all time constants are multiples of: the point's period or
 the time between its samples, whichever is longer), freeze (s, after which the new state is taken for
-normal), band (s between two samples of band and scores while nothing happens).
+normal), band (s between two samples of band and scores while nothing happens), fall (s of data over
+which the limit falls from its high start).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,7 @@ _FINE = 2e-3  # of the range seen so far: likewise
 _GAP = 3 * models.TAUS[models.L32]  # steps
 _REFRACTORY = 80.0  # steps
 _SETTLED = 64  # samples after which pasts are gathered
+_FRESH = 256  # samples from which the past is halved whenever it has doubled
 _EMITTED = 40  # bins of earlier scores, four to the octave from 0.5
 _BAND_SHARE = 1e-3
 _FREEZE_S = 86_400.0
@@ -66,6 +69,7 @@ class Anomaly(ColumnarDetector):
         self._speaks_s = np.array([w.spec.warmup_s + w.spec.quiet_s for w in watched])
         self._warmup_s = np.array([w.spec.warmup_s for w in watched])
         self._target = np.array([w.spec.budget for w in watched])
+        self._fall_s = np.array([w.param("fall", budget.FALL_S) for w in watched])
         self._calendar = Calendar([w.zone for w in watched])
         return (
             {
@@ -87,6 +91,38 @@ class Anomaly(ColumnarDetector):
             | records.blank(size, _RECORDS)
             | budget.blank(size)
         )
+
+    def judged(self, series: int, outcome: str, at_ns: int) -> None:
+        """An alarm of this score (or of another point made of the same) was looked at; outcome:
+        true_fault | false_alarm | no_fault_found | sensor_fault. A series of others is nothing to it."""
+        budget.judged(self._state, self._rows_of(series), outcome)
+
+    def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
+        """An outcome that was told does not hold."""
+        budget.withdrawn(self._state, self._rows_of(series), outcome)
+
+    def accept(self, series: int, at_ns: int) -> None:
+        """The present level is normal: open alarms end, and references move to where the point is."""
+        rows = self._rows_of(series)
+        models.relearn(self._state, rows)
+        self._state["alarm"][rows] = 0
+
+    def limits(self) -> Mapping[int, budget.Limit]:
+        """Series of each score `.excess` -> the limit of the anomaly score and what it aims at; the
+        highest where states have limits of their own."""
+        found: dict[int, budget.Limit] = {}
+        now = budget.limits(self._state, slice(None)).tolist()
+        for nth, limit, target in zip(
+            self._of_row.tolist(), now, self._target.tolist(), strict=True
+        ):
+            score = int(self._scores[nth, 1])
+            if score not in found or found[score].limit < limit:
+                found[score] = budget.Limit(limit, target)
+        return found
+
+    def _rows_of(self, series: int) -> Rows:
+        nth = np.flatnonzero((self._scores == series).any(axis=1))
+        return np.flatnonzero(np.isin(self._of_row, nth))
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
         scores = np.full((len(rows), 5), np.nan)
@@ -171,6 +207,10 @@ class Anomaly(ColumnarDetector):
         place = (known[:, None] * _FEATURES + np.arange(_FEATURES)) * tail.BINS
         flat[place + bins[may & (count >= _SETTLED)]] += 1
         n = count.astype(np.int64)
+        # What was learned while the models were young counts for less and less.
+        doubled = rows[(n >= _FRESH) & (n & (n - 1) == 0)]
+        if len(doubled):
+            state["past"][doubled] /= 2
         due = rows[(n % 64 == 0) | ((n < 256) & (n % 8 == 0))]
         if len(due):
             past = state["past"][due]
@@ -185,9 +225,7 @@ class Anomaly(ColumnarDetector):
         like = np.arange(_EMITTED) >= bin_[:, None]
         before = np.where(like, state["emitted"][rows], 0).sum(axis=1)
         score = raw / np.sqrt(1 + before)
-        unit_s = np.maximum(sample.dt_s / np.maximum(sample.steps, 1e-9), 1e-9)
         rest_ns = _REFRACTORY * self._unit(rows) * S
-        del unit_s
         counts = (sample.at - state["emitted.at"][rows] > rest_ns) | (
             score > state["emitted.score"][rows]
         )
@@ -212,7 +250,14 @@ class Anomaly(ColumnarDetector):
         opened = (over > 1) & (since == 0)
         if opened.any():
             budget.alarmed(state, rows[opened], score[opened])
-        budget.passed(state, rows, sample.dt_s, np.where(speaks, score, 0.0), self._target[rows])
+        budget.passed(
+            state,
+            rows,
+            sample.dt_s,
+            np.where(speaks, score, 0.0),
+            self._target[rows],
+            self._fall_s[rows],
+        )
         since = np.where(opened, at, since)
         seen = np.where((over > 1) | (raw > limit / 2), at, state["alarm.seen"][rows])
         calm = at - seen > _REFRACTORY * self._unit(rows) * S

@@ -7,21 +7,33 @@ the budget allows. Episodes count, never samples.
 Source: stochastic approximation of a quantile (Robbins and Monro 1951).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pms_iot.kernel.arrays import Arrays
 
 START, LEAST, MOST = 60.0, 6.0, 400.0  # of a limit
-_FALL_S = 14 * 86_400.0
+FALL_S = 14 * 86_400.0
 _MONTH_S = 30 * 86_400.0
 _STEP = 0.25  # of the logarithm of a limit, for one alarm
 _AIM = 0.5  # share of the budget that is aimed at
 _ABOVE = 1.1  # how far a limit lies above the score of what was no fault
 
+FAULTS = ("true_fault", "sensor_fault")  # outcomes that the detector was right about
+
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """limit: score above which an alarm is raised now; target: false alarms a month that it aims at."""
+
+    limit: float
+    target: float
 
 
 def blank(size: int) -> Arrays:
@@ -39,14 +51,17 @@ def limits(state: Arrays, rows: Rows | slice) -> Floats:
     return np.exp(state["limit"][rows])
 
 
-def passed(state: Arrays, rows: Rows | slice, dt_s: Floats, score: Floats, budget: Floats) -> None:
-    """So much time has passed without an alarm. score: what was seen; budget: alarms a month."""
+def passed(
+    state: Arrays, rows: Rows | slice, dt_s: Floats, score: Floats, budget: Floats, fall_s: Floats
+) -> None:
+    """So much time has passed. score: what was seen; budget: alarms a month; fall_s: how long the limit
+    falls at first, in seconds of data."""
     age = state["limit.age"][rows]
-    falling = age < _FALL_S
+    falling = age < fall_s
     worst = np.where(falling, np.maximum(state["limit.worst"][rows], score), 0.0)
     fall = np.where(
         falling,
-        np.log(START / LEAST) / _FALL_S,
+        np.log(START / LEAST) / fall_s,
         _STEP * _AIM * budget / _MONTH_S,
     )
     least = np.log(np.maximum(LEAST, _ABOVE * worst))
@@ -67,11 +82,20 @@ def alarmed(state: Arrays, rows: Rows, score: Floats) -> None:
 def judged(state: Arrays, rows: Rows, outcome: str) -> None:
     """What people found at the last alarm of these rows. A true fault (of the machine or of its sensor)
     gives back what the alarm took; a false alarm puts the limit above its score."""
-    raised = state["limit.raised"][rows]
-    if outcome in ("true_fault", "sensor_fault"):
-        state["limit"][rows] -= raised
+    limit, raised = state["limit"][rows], state["limit.raised"][rows]
+    if outcome in FAULTS:
+        change = -raised
     else:
         above = np.log(np.maximum(_ABOVE * state["limit.alarm"][rows], 1.0))
-        limit = state["limit"][rows]
-        state["limit"][rows] = np.minimum(np.maximum(limit + _STEP, above), np.log(MOST))
-    state["limit.raised"][rows] = 0.0
+        change = np.minimum(np.maximum(limit + _STEP, above), np.log(MOST)) - limit
+        change = np.where(state["limit.alarm"][rows] > 0, change, 0.0)
+    state["limit"][rows] = limit + change
+    state["limit.raised"][rows] = raised + change
+
+
+def withdrawn(state: Arrays, rows: Rows, outcome: str) -> None:
+    """What people found does not hold: the last alarm of these rows is one that nobody has judged."""
+    raised = state["limit.raised"][rows]
+    unjudged = np.where(state["limit.alarm"][rows] > 0, _STEP, 0.0)
+    state["limit"][rows] += unjudged - raised
+    state["limit.raised"][rows] = unjudged

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
+from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.drift import Drift
+from pms_iot.detection.missing import Missing
 from pms_iot.detection.rate import Rate
-from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.kernel.arrays import pack, unpack
@@ -23,6 +24,7 @@ _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "drift": Drift,
     "rate": Rate,
     "stuck": Stuck,
+    "missing": Missing,
 }
 
 
@@ -70,6 +72,11 @@ class Detectors:
         self._generation = self._catalog.generation
         infos = list(self._catalog.all())
         ids = {(info.asset, info.point): info.id for info in infos}
+        beside: dict[str, list[int]] = {}
+        for info in infos:
+            if not info.derived:
+                beside.setdefault(info.asset, []).append(info.id)
+        self._beside = {asset: tuple(sorted(series)) for asset, series in beside.items()}
         self._detectors = {
             name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
         }
@@ -111,4 +118,5 @@ class Detectors:
                 for g in spec.when
             ),
             state=ids.get((info.asset, spec.by), -1) if spec.by else -1,
+            beside=self._beside[info.asset] if spec.detector == "missing" else (),
         )

@@ -19,11 +19,11 @@ TAUS = np.array([4.0, 8.0, 32.0, 64.0, 256.0, 1024.0])  # in steps
 L4, L8, L32, L64, L256, L1024 = range(6)
 _SLOW = L64  # the slow level that competes with day and week
 _SLOWLY = TAUS >= 256  # levels that are references, not followers
-_ERROR_TAU = 256.0  # of running absolute errors, in steps
+_ERROR_TAU = 4096.0  # of running absolute errors, in steps
 _SHORT, _LONG = 16.0, 512.0  # of variances, in steps
 _SMOOTH = 8.0  # of the profiles' residuals, in steps
 _VISITS = 4.0  # how many visits a bin of a profile averages over
-_CLIP = 5.0
+_CLIP = 20.0
 _FREE = 32  # samples that are taken in as they are
 WEEK, DAY, LEVEL, SLOWEST = range(4)  # what a reading may be expected by
 _LEVEL_ONLY = np.array([False, False, True])
@@ -173,9 +173,7 @@ def learn(
     _visit(state, _numbers(state, rows), tame, bins, may)
 
 
-def _visit(
-    state: Arrays, rows: Rows, value: Floats, bins: tuple[Rows, Rows], may: Mask
-) -> None:
+def _visit(state: Arrays, rows: Rows, value: Floats, bins: tuple[Rows, Rows], may: Mask) -> None:
     """Gathers the open bin of each profile; a bin is learned when it is left, so that no reading is
     judged by what it has taught."""
     for i, (name, _) in enumerate(_PROFILES):

@@ -36,13 +36,16 @@ _DRIFT = Score("drift", Text("漂移度", "drift score"))
 _LO = Score("lo", Text("预期下限", "expected low"), "{unit}")
 _HI = Score("hi", Text("预期上限", "expected high"), "{unit}")
 _RATE = Score("rate", Text("变化率", "rate of change"), "{unit}/s")
+_RATE_ANOMALY = Score("rate_anomaly", Text("变化率异常度", "rate of change, anomaly score"))
+_MISSING = Score("missing", Text("缺数据时间比", "silence over its longest usual interval"))
 _STUCK = Score("stuck", Text("无变化时间", "time without change"), "s")
 
 SCORES: Mapping[str, tuple[Score, ...]] = {
     "anomaly": (_ANOMALY, _EXCESS, _LO, _HI, _CAUSE),
     "drift": (_DRIFT,),
-    "rate": (_RATE,),
+    "rate": (_RATE, _RATE_ANOMALY),
     "stuck": (_STUCK,),
+    "missing": (_MISSING,),
 }
 """Detector name -> the derived points it makes of each point it watches."""
 

@@ -13,13 +13,14 @@ BINS = 64
 _LOWEST = -8  # the first bin ends at 2^-8, the last begins at 2^8 less a quarter octave
 _SHIFT = (127 + _LOWEST) * 4 - 1
 _STEP = np.arange(BINS) - 1
-_EDGES = np.where(_STEP < 0, 0.0, 2.0 ** (_LOWEST + _STEP // 4) * (1 + _STEP % 4 / 4))
-_WIDTHS = np.append(np.diff(_EDGES), _EDGES[-1] / 7)
-_CENTRES = (_EDGES + _WIDTHS / 2).astype(np.float32)
+EDGES = np.where(_STEP < 0, 0.0, 2.0 ** (_LOWEST + _STEP // 4) * (1 + _STEP % 4 / 4))
+WIDTHS = np.append(np.diff(EDGES), EDGES[-1] / 7)
+_CENTRES = (EDGES + WIDTHS / 2).astype(np.float32)
 _SHORTEST = 0.05  # tail length, as a share of the 90 % quantile
 _SHAPE = 0.25
 _MEMORY = 1e5  # samples; older ones fade by halves
 _RARE = 0.1
+_TRACE = 0.1  # of a sample: less is forgotten
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.float32]
@@ -29,14 +30,14 @@ Rows = NDArray[np.intp]
 
 def bin_of(z: Floats) -> Bins:
     """The bin of each non-negative z: its exponent and the first two bits of its mantissa."""
-    bits = z.astype(np.float32).view(np.int32) >> 21
+    bits = np.minimum(z, 1e30).astype(np.float32).view(np.int32) >> 21
     return np.clip(bits - _SHIFT, 0, BINS - 1)
 
 
 def score(counts: Counts, z: Floats, bins: Bins) -> Floats:
     """-log10 of the probability of a value as large as z, for each row of (n, BINS) counts."""
     n = counts.sum(axis=1, dtype=np.float64)
-    within = np.clip((z - _EDGES[bins]) / _WIDTHS[bins], 0.0, 1.0)
+    within = np.clip((z - EDGES[bins]) / WIDTHS[bins], 0.0, 1.0)
     row = np.arange(len(z))
     above = np.where(np.arange(BINS) >= bins[:, None], counts, 0).sum(axis=1, dtype=np.float64)
     above -= counts[row, bins] * within
@@ -61,7 +62,7 @@ def reach(counts: Counts, share: float) -> Floats:
     above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
     common = above > share * above[:, :1]
     top = common.sum(axis=1) - 1
-    return np.where(top >= 0, _EDGES[np.maximum(top, 0)] + _WIDTHS[np.maximum(top, 0)], 0.0)
+    return np.where(top >= 0, EDGES[np.maximum(top, 0)] + WIDTHS[np.maximum(top, 0)], 0.0)
 
 
 def fade(counts: Counts) -> None:
@@ -72,9 +73,9 @@ def fade(counts: Counts) -> None:
 
 def _tail(counts: Counts) -> tuple[Floats, Floats]:
     """(largest value seen, length of the tail beyond it)."""
-    top = BINS - 1 - (counts[:, ::-1] > 0).argmax(axis=1)
+    top = BINS - 1 - (counts[:, ::-1] > _TRACE).argmax(axis=1)
     start = quantile_bin(counts).astype(np.intp)
-    excess = np.maximum(_CENTRES - _EDGES[start, None], 0.0)
+    excess = np.maximum(_CENTRES - EDGES[start, None], 0.0)
     beyond = np.where(np.arange(BINS) >= start[:, None], counts, 0)
     mean = (beyond * excess).sum(axis=1) / np.maximum(beyond.sum(axis=1), 1e-9)
-    return _EDGES[top] + _WIDTHS[top], np.maximum(mean, _SHORTEST * _EDGES[np.maximum(start, 1)])
+    return EDGES[top] + WIDTHS[top], np.maximum(mean, _SHORTEST * EDGES[np.maximum(start, 1)])
