@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pms_iot.kernel.arrays import Arrays
 
-START, LEAST, MOST = 60.0, 6.0, 400.0  # of a limit
+START, LEAST, MOST = 60.0, 8.0, 400.0  # of a limit
 FALL_S = 14 * 86_400.0
 _MONTH_S = 30 * 86_400.0
 _STEP = 0.25  # of the logarithm of a limit, for one alarm
