@@ -1,11 +1,13 @@
-"""Detectors and rules over 1,000 series, beside the plain way: one Python object per series, one call per sample.
+"""All univariate detectors together and each alone, and the rules, beside detectors from PyPI and plain Python.
 
-Points per second of CPU time on one core; each batch holds one sample of every series.
+Points per second of CPU time on one core at 1,000 and 10,000 series, a batch holding one sample of every
+series; memory of a series; snapshot and restore of 10,000 series. The peers take one sample at a time, as
+they do in their own documentation; one that is not installed says so.
 """
 
-import math
 import time
 from collections.abc import Callable
+from importlib import import_module
 from statistics import median
 
 import numpy as np
@@ -15,65 +17,183 @@ from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.rule import Condition, Rule
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.points import PointDef
+from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.drift import Drift
+from pms_iot.detection.missing import Missing
 from pms_iot.detection.rate import Rate
-from pms_iot.detection.seasonal import Seasonal
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 
-SERIES, WARM, MEASURED, REPEATS = 1000, 60, 40, 5
+SERIES, WARM, MEASURED, REPEATS = 1000, 300, 30, 5
+PEER_SAMPLES = 400
 T0, S = 1_767_225_600_000_000_000, 1_000_000_000
 WORDS = Text("字", "words")
+MAKE: dict[str, type[ColumnarDetector]] = {
+    "anomaly": Anomaly,
+    "stuck": Stuck,
+    "rate": Rate,
+    "missing": Missing,
+    "drift": Drift,
+}
 
 
 def run() -> list[Row]:
-    batches = _batches()
-    rows = [
-        _row(f"{name} detector", "pms_iot", detector(name).update, batches)
-        for name in ("seasonal", "drift", "rate", "stuck")
-    ]
-    rows.append(
-        _row("seasonal detector (level only)", "plain Python", PlainSeasonal().update, batches)
-    )
+    batches = _batches(SERIES, WARM + MEASURED * REPEATS)
+    rows = [_row(f"{name} detector", "pms_iot", detector(name).update, batches) for name in MAKE]
+    rows += _together(SERIES) + _together(10 * SERIES) + _keeping(10 * SERIES) + peers()
+    batches = _batches(SERIES, WARM + MEASURED * REPEATS)
     rows.append(_row("rules, 3 per series", "pms_iot", engine().update, batches))
     rows.append(_row("rules, 3 per series", "plain Python", PlainRules().update, batches))
     return rows
 
 
-def _batches() -> list[Batch]:
-    random = np.random.default_rng(1)
-    series = np.arange(1, SERIES + 1)
+def _together(series: int) -> list[Row]:
+    """Anomaly, stuck, rate, missing and drift on every series."""
+    detectors = [detector(name, series) for name in MAKE]
+
+    def update(batch: Batch) -> None:
+        for one in detectors:
+            one.update(batch)
+
+    rounds = 2 if series > SERIES else MEASURED
+    batches = _batches(series, WARM + rounds * REPEATS)
+    what = f"all univariate detectors, {series:,} series"
+    return [_row(what, "pms_iot", update, batches, rounds)]
+
+
+def _keeping(series: int) -> list[Row]:
+    """Memory of a series, and how long its state takes to be saved and taken up again."""
+    detectors = [detector(name, series) for name in MAKE]
+    for batch in _batches(series, 2):
+        for one in detectors:
+            one.update(batch)
+    start = time.process_time()
+    saved = [one.snapshot() for one in detectors]
+    saving = time.process_time() - start
+    start = time.process_time()
+    for one, state in zip(detectors, saved, strict=True):
+        one.restore(state)
+    restoring = time.process_time() - start
     return [
-        Batch.of(series, np.full(SERIES, T0 + k * S), 20 + random.standard_normal(SERIES))
-        for k in range(WARM + MEASURED * REPEATS)
+        Row("state of a series, all detectors", "pms_iot", sum(map(len, saved)) / series, "B"),
+        Row(f"snapshot of {series:,} series", "pms_iot", 1e3 * saving, "ms"),
+        Row(f"restore of {series:,} series", "pms_iot", 1e3 * restoring, "ms"),
     ]
 
 
-def _row(what: str, who: str, update: Callable[[Batch], object], batches: list[Batch]) -> Row:
-    for batch in batches[:WARM]:
+def peers() -> list[Row]:
+    """Detectors from PyPI on one series, in the same run."""
+    return [
+        _peer("HalfSpaceTrees, 25 trees", "river", _river_trees),
+        _peer("GaussianScorer", "river", _river_gauss),
+        _peer("robust random cut forest, 40 trees of 256", "rrcf", _rrcf),
+        _peer("robust random cut forest", "PySAD", _pysad),
+    ]
+
+
+def _peer(what: str, who: str, make: Callable[[], Callable[[float], object]]) -> Row:
+    try:
+        score = make()
+    except ImportError as problem:
+        return Row(f"{what}: not installed ({problem.name})", who, 0.0, "points/s/core")
+    values = np.random.default_rng(1).standard_normal(2 * PEER_SAMPLES).tolist()
+    for value in values[:PEER_SAMPLES]:
+        score(value)
+    start = time.process_time()
+    for value in values[PEER_SAMPLES:]:
+        score(value)
+    return Row(what, who, PEER_SAMPLES / (time.process_time() - start), "points/s/core")
+
+
+def _river_trees() -> Callable[[float], object]:
+    trees = import_module("river.anomaly").HalfSpaceTrees(n_trees=25, seed=1)
+
+    def score(value: float) -> object:
+        found = trees.score_one({"x": value})
+        trees.learn_one({"x": value})
+        return found
+
+    return score
+
+
+def _river_gauss() -> Callable[[float], object]:
+    gauss = import_module("river.anomaly").GaussianScorer()
+
+    def score(value: float) -> object:
+        found = gauss.score_one(None, value)
+        gauss.learn_one(None, value)
+        return found
+
+    return score
+
+
+def _rrcf() -> Callable[[float], object]:
+    rrcf = import_module("rrcf")
+    forest = [rrcf.RCTree() for _ in range(40)]
+    count = 0
+
+    def score(value: float) -> object:
+        nonlocal count
+        for tree in forest:
+            if len(tree.leaves) >= 256:
+                tree.forget_point(count - 256)
+            tree.insert_point([value], index=count)
+        found = sum(tree.codisp(count) for tree in forest) / len(forest)
+        count += 1
+        return found
+
+    return score
+
+
+def _pysad() -> Callable[[float], object]:
+    model = import_module("pysad.models").RobustRandomCutForest(num_trees=40, tree_size=256)
+    return lambda value: model.fit_score_partial(np.array([value]))
+
+
+def _batches(count: int, ticks: int) -> list[Batch]:
+    random = np.random.default_rng(1)
+    series = np.arange(1, count + 1)
+    return [
+        Batch.of(series, np.full(count, T0 + k * S), 20 + random.standard_normal(count))
+        for k in range(ticks)
+    ]
+
+
+def _row(
+    what: str,
+    who: str,
+    update: Callable[[Batch], object],
+    batches: list[Batch],
+    rounds: int = MEASURED,
+) -> Row:
+    warm = len(batches) - rounds * REPEATS
+    for batch in batches[:warm]:
         update(batch)
     rates: list[float] = []
     for repeat in range(REPEATS):
         start = time.process_time()
-        for batch in batches[WARM + repeat * MEASURED :][:MEASURED]:
+        for batch in batches[warm + repeat * rounds :][:rounds]:
             update(batch)
-        rates.append(SERIES * MEASURED / (time.process_time() - start))
+        rates.append(len(batches[0]) * rounds / (time.process_time() - start))
     return Row(what, who, median(rates), "points/s/core")
 
 
-def detector(name: str) -> ColumnarDetector:
-    make = {"seasonal": Seasonal, "drift": Drift, "rate": Rate, "stuck": Stuck}[name]
+def detector(name: str, series: int = SERIES) -> ColumnarDetector:
     spec = DetectorSpec(name, (PointDef("p", WORDS),), warmup_s=30, min_change=0.01)
-    scores = len(SCORES[name])
-    return make(
+    outputs = len(SCORES[name])
+    return MAKE[name](
         [
             Watched(
-                i, tuple(SERIES * (1 + n) + i for n in range(scores)), spec, zone="Asia/Shanghai"
+                i,
+                tuple(series * (1 + n) + i for n in range(outputs)),
+                spec,
+                zone="Asia/Shanghai",
+                beside=tuple(range(i - (i - 1) % 10, i - (i - 1) % 10 + 10)),
             )
-            for i in range(1, SERIES + 1)
+            for i in range(1, series + 1)
         ]
     )
 
@@ -125,28 +245,3 @@ class PlainRules:
                 elif at - self._since.setdefault((series, i), at) >= 30 * S:
                     fired.append((series, i))
         return fired
-
-
-class PlainSeasonal:
-    """Level, size of residual and histogram of each series, one sample at a time; no day profile."""
-
-    def __init__(self) -> None:
-        self._state: dict[int, list[float]] = {}
-        self._past: dict[int, list[int]] = {}
-
-    def update(self, batch: Batch) -> list[float]:
-        samples = zip(batch.series.tolist(), batch.at.tolist(), batch.value.tolist(), strict=True)
-        return [self._score(series, at / S, value) for series, at, value in samples]
-
-    def _score(self, series: int, at: float, value: float) -> float:
-        state = self._state.setdefault(series, [value, 1.0, at])
-        past = self._past.setdefault(series, [0] * 64)
-        dt = at - state[2]
-        z = abs(value - state[0]) / state[1]
-        place = min(max(int(4 * (math.log2(z + 1e-12) + 6)), 0), 63)
-        score = -math.log10((sum(past[place:]) + 1) / (sum(past) + 1))
-        past[place] += 1
-        state[1] += (1 - math.exp(-dt / 3600)) * (1.25 * abs(value - state[0]) - state[1])
-        state[0] += (1 - math.exp(-dt / 600)) * (value - state[0])
-        state[2] = at
-        return score

@@ -38,6 +38,7 @@ class Watched:
     zone: str = "UTC"
     gate: tuple[Lock, ...] = ()
     state: int = -1  # series of the operating state, -1 for none
+    beside: tuple[int, ...] = ()  # all measured series of the same asset, this one included
 
     def param(self, name: str, default: float) -> float:
         return self.spec.params.get(name, default)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
+from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.columnar import ColumnarDetector, Watched
 from pms_iot.detection.detector import Forgives, Governed
 from pms_iot.detection.drift import Drift
 from pms_iot.detection.forecast import Forecast
+from pms_iot.detection.missing import Missing
 from pms_iot.detection.rate import Rate
-from pms_iot.detection.seasonal import Seasonal
 from pms_iot.detection.shares import Shares
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
@@ -25,11 +26,12 @@ from pms_iot.telemetry.gates import Lock
 _VERSION = 2
 _S = 1_000_000_000
 _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
-    "seasonal": Seasonal,
+    "anomaly": Anomaly,
     "drift": Drift,
     "rate": Rate,
     "stuck": Stuck,
     "forecast": Forecast,
+    "missing": Missing,
 }
 
 
@@ -106,6 +108,11 @@ class Detectors:
         infos = list(self._catalog.all())
         ids = {(info.asset, info.point): info.id for info in infos}
         self._shares = Shares(self._caps, infos)
+        beside: dict[str, list[int]] = {}
+        for info in infos:
+            if not info.derived:
+                beside.setdefault(info.asset, []).append(info.id)
+        self._beside = {asset: tuple(sorted(series)) for asset, series in beside.items()}
         self._detectors = {
             name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
         }
@@ -147,4 +154,5 @@ class Detectors:
                 for g in spec.when
             ),
             state=ids.get((info.asset, spec.by), -1) if spec.by else -1,
+            beside=self._beside[info.asset] if spec.detector == "missing" else (),
         )

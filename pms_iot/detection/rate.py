@@ -1,20 +1,29 @@
 """Rate of change: the least-squares slope over the last `window_s`, in units per second.
 
-The slope over a window, not between two samples, because the latter amplifies noise by 1/dt.
-Source: ordinary least squares; the window is kept as at most 32 samples, one per 1/32 of it.
+The slope over a window, not between two samples, because the latter amplifies noise by 1/dt. Limits on
+it are a matter of rules; beside it stands how improbable so steep a slope is among those of the past.
+Source: ordinary least squares; the window is kept as at most 32 samples, one per 1/32 of it. The tail
+is that of `pms_iot.detection.tail`, over slopes in units of their usual size; one is learned for each
+slot of the window.
 """
 
 import numpy as np
 
+from pms_iot.detection import tail
 from pms_iot.detection.columnar import ColumnarDetector, Floats, Mask, Rows, S, Times
 from pms_iot.kernel.arrays import Arrays
 
 _SLOTS = 33
+_ENOUGH = 200  # slopes before one is called improbable
+_WEIGHT = 1 / 1000  # of a slope in what is usual
+_CLIP = 5.0
+_RARE, _RECORD = 3.0, 0.02
 _SHARE = 0.5  # of the window that must be filled before a slope means anything
 
 
 class Rate(ColumnarDetector):
-    """Scores: `<point>.rate`, once half the window is filled."""
+    """Scores: `<point>.rate`, once half the window is filled, and `<point>.rate_anomaly`, -log10 of the
+    tail probability of its size; 0 until enough slopes are known."""
 
     def _fresh(self, size: int) -> Arrays:
         self._window_ns = np.array([int(w.spec.window_s * S) for w in self._watched], np.int64)
@@ -22,11 +31,14 @@ class Rate(ColumnarDetector):
             "at": np.zeros((size, _SLOTS), np.int64),
             "value": np.full((size, _SLOTS), np.nan),
             "next": np.zeros(size, np.int64),  # slot to write
+            "past": np.zeros((size, tail.BINS), np.float32),
+            "size": np.zeros(size),  # usual size of a slope
+            "slopes": np.zeros(size),  # learned so far
         }
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
         state, window = self._state, self._window_ns[rows]
-        self._keep(rows, at, value)
+        due = self._keep(rows, at, value)
         age = at[:, None] - state["at"][rows]
         kept = state["value"][rows]
         inside = ~np.isnan(kept) & (age > 0) & (age <= window[:, None])
@@ -39,10 +51,36 @@ class Rate(ColumnarDetector):
         with np.errstate(invalid="ignore", divide="ignore"):
             slope = ((x * y).sum(axis=1) - n * mean_x * mean_y) / spread
         filled = np.where(inside, age, 0).max(axis=1) >= _SHARE * window
-        return np.where(filled & (spread > 0) & is_open, slope, np.nan)[:, None]
+        known = filled & (spread > 0) & is_open
+        found = np.full((len(rows), 2), np.nan)
+        found[known, 0] = slope[known]
+        found[known, 1] = self._improbability(rows[known], np.abs(slope[known]), due[known])
+        return found
 
-    def _keep(self, rows: Rows, at: Times, value: Floats) -> None:
-        """Notes the sample if the last noted one is older than a slot's share of the window."""
+    def _improbability(self, rows: Rows, size: Floats, due: Mask) -> Floats:
+        """-log10 of the tail probability of slopes of these sizes; those that are due are learned."""
+        state = self._state
+        usual = state["size"][rows]
+        z = size / np.maximum(usual, 1e-300)
+        bins = tail.bin_of(z)
+        ready = state["slopes"][rows] >= _ENOUGH
+        found = np.zeros(len(rows))
+        rare = np.flatnonzero(ready & (z > 1))
+        found[rare] = tail.score(state["past"][rows[rare]], z[rare], bins[rare])
+        now, mine = rows[due], usual[due]
+        count = state["slopes"][now]
+        weight = np.maximum(_WEIGHT, 1 / (count + 1))
+        tame = np.where(count >= _ENOUGH, np.minimum(size[due], _CLIP * mine), size[due])
+        state["size"][now] += weight * (tame - mine)
+        settled = count >= _ENOUGH / 2
+        # What is improbable now teaches little, or a run of steep slopes would excuse itself.
+        trust = np.where(found[due] < _RARE, 1.0, _RECORD)[settled]
+        state["past"][now[settled], bins[due][settled]] += trust.astype(np.float32)
+        state["slopes"][now] += 1
+        return found
+
+    def _keep(self, rows: Rows, at: Times, value: Floats) -> Mask:
+        """Notes the sample if the last noted one is older than a slot's share of the window: true there."""
         state = self._state
         last = (state["next"][rows] - 1) % _SLOTS
         due = at - state["at"][rows, last] >= self._window_ns[rows] // (_SLOTS - 1)
@@ -51,3 +89,4 @@ class Rate(ColumnarDetector):
         state["at"][rows[due], slot[due]] = at[due]
         state["value"][rows[due], slot[due]] = value[due]
         state["next"][rows[due]] = (slot[due] + 1) % _SLOTS
+        return due

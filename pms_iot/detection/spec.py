@@ -16,24 +16,41 @@ class Score:
     label: Text
     unit: str = ""
     per_window: int = 0  # so many times in `window_s`; 0 = as often as the point
+    values: Mapping[int, Text] = field(default_factory=dict[int, Text])
 
 
 _ANOMALY = Score("anomaly", Text("异常度", "anomaly score"))
+_EXCESS = Score("excess", Text("异常度超限比", "anomaly score over limit"))
+_CAUSE = Score(
+    "cause",
+    Text("异常类型", "kind of anomaly"),
+    values={
+        1: Text("尖峰", "spike"),
+        2: Text("水平突变", "level shift"),
+        3: Text("漂移", "drift"),
+        4: Text("时段异常", "unusual for the time"),
+        5: Text("波动变化", "change of variance"),
+        6: Text("超出历史范围", "beyond all before"),
+    },
+)
 _DRIFT = Score("drift", Text("漂移度", "drift score"))
 _LO = Score("lo", Text("预期下限", "expected low"), "{unit}")
 _HI = Score("hi", Text("预期上限", "expected high"), "{unit}")
 _RATE = Score("rate", Text("变化率", "rate of change"), "{unit}/s")
+_RATE_ANOMALY = Score("rate_anomaly", Text("变化率异常度", "rate of change, anomaly score"))
+_MISSING = Score("missing", Text("缺数据时间比", "silence over its longest usual interval"))
 _STUCK = Score("stuck", Text("无变化时间", "time without change"), "s")
 _DAYS_LEFT = Score("days_left", Text("预计达到限值的剩余天数", "days until its limit"), "d", 120)
 _DAYS_LO = Score("days_lo", Text("剩余天数下限", "days until its limit, at least"), "d", 120)
 _DAYS_HI = Score("days_hi", Text("剩余天数上限", "days until its limit, at most"), "d", 120)
 
 SCORES: Mapping[str, tuple[Score, ...]] = {
-    "seasonal": (_ANOMALY, _LO, _HI),
+    "anomaly": (_ANOMALY, _EXCESS, _LO, _HI, _CAUSE),
     "drift": (_DRIFT,),
-    "rate": (_RATE,),
+    "rate": (_RATE, _RATE_ANOMALY),
     "stuck": (_STUCK,),
     "forecast": (_DAYS_LEFT, _DAYS_LO, _DAYS_HI),
+    "missing": (_MISSING,),
 }
 """Detector name -> the derived points it makes of each point it watches."""
 
@@ -85,7 +102,9 @@ def _derived(point: PointDef, score: Score, window_s: float) -> PointDef:
     return PointDef(
         key=f"{point.key}.{score.suffix}",
         label=Text(f"{point.label.zh}{score.label.zh}", f"{point.label.en}, {score.label.en}"),
+        type="enum" if score.values else "number",
         unit=score.unit.format(unit=point.unit),
+        values=score.values,
         period_s=window_s / score.per_window if score.per_window else point.period_s,
         derived=True,
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pms_iot.detection.asof import last_before
 from pms_iot.kernel.arrays import Arrays
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.groups import run_starts
@@ -90,19 +91,11 @@ class States:
         self._last[slot], self._since[slot] = code[here], at[here]
 
     def _before(self, slot: Index, at: Times) -> tuple[Codes, Times]:
-        """As `at`, from the list of changes: the changes and the questions in one order of time."""
+        """As `at`, from the list of changes."""
         known = self._changes
-        n = len(known["slot"])
-        slots = np.concatenate((known["slot"], slot))
-        times = np.concatenate((known["at"], at))
-        order = np.lexsort((np.arange(len(slots)) >= n, times, slots))
-        last = np.maximum.accumulate(np.where(order < n, np.arange(len(order)), -1))
-        found = np.empty(len(order), np.intp)
-        found[order] = np.where(last >= 0, order[last], -1)
-        change = found[n:]
-        known_ = (change >= 0) & (known["slot"][change] == slot)
-        code = np.where(known_, known["code"][change], UNKNOWN)
-        return code, np.where(known_, known["at"][change], _NEVER)
+        change = last_before(known["slot"], known["at"], slot.astype(np.int64), at)
+        code = np.where(change >= 0, known["code"][change], UNKNOWN)
+        return code, np.where(change >= 0, known["at"][change], _NEVER)
 
 
 def _changes(slot: object, at: object, code: object) -> dict[str, NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from pms_iot.telemetry.condition import Operator
 
 Points = Mapping[str, PointDef]
 _OPERATORS: tuple[Operator, ...] = ("above", "below", "outside", "equals", "not_equals", "in")
-_LEARNED = ("seasonal", "drift")
+_LEARNED = ("anomaly", "drift")
 
 
 def text(model: TextYaml) -> Text:
@@ -66,6 +66,10 @@ def build_detector(
         problems.append(document.problem((*where, "warmup"), "is missing"))
     for i, key in enumerate(model.points):
         _check_point(document, (*where, "points", i), key, points, problems)
+    if model.detector == "missing":
+        for key in ("by", "when"):
+            if getattr(model, key):
+                problems.append(document.problem((*where, key), "does not go with missing"))
     if model.by is not None:
         _check_point(document, (*where, "by"), model.by, points, problems)
     elif model.blank:

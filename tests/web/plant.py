@@ -240,7 +240,7 @@ def _history(plant: Plant, now: datetime) -> Batch:
         "motor_temp": normal + noise + heat,
         "motor_temp.lo": normal - 4,
         "motor_temp.hi": normal + 4,
-        "motor_temp.anomaly": np.abs(noise + heat) / 0.8,
+        "motor_temp.excess": np.abs(noise + heat) / 4.8,
     }
     known = {point: values for point, values in parts.items() if plant.deps.catalog.lookup("EL-01", point)}  # fmt: skip
     seen = (hour < 9) | (hour > 9.7)

@@ -94,7 +94,7 @@ def test_a_score_is_explained_by_what_was_measured_and_expected(plant: Plant, lo
     rule = next(
         rule
         for rule in plant.packs["elevator"].rules
-        if rule.points and rule.points[0].endswith(".anomaly")
+        if rule.points and rule.points[0].endswith(".excess")
     )
     point = rule.points[0]
     alert = plant.fire("EL-01", rule.id, NOW, limit=4.0, point=point, value=6.25, seen=71.0, expected=[40.0, 48.5])  # fmt: skip
@@ -102,7 +102,7 @@ def test_a_score_is_explained_by_what_was_measured_and_expected(plant: Plant, lo
     assert "6.25; alarm above 4" in page
     assert " was 71 °C, expected 40 to 48.5 °C." in page
     figure = page[page.index("<figure") : page.index("</figure>")]
-    assert f"/api/v1/series/EL-01/{point.removesuffix('.anomaly')}" in figure
+    assert f"/api/v1/series/EL-01/{point.removesuffix('.excess')}" in figure
     assert "data-limit-line" not in figure, "the limit is of the score, not of the point shown"
 
 
