@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.columnar import ColumnarDetector, Watched
+from pms_iot.detection.detector import Detector
 from pms_iot.detection.drift import Drift
+from pms_iot.detection.model import Models
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.seasonal import Seasonal
-from pms_iot.detection.spec import SCORES, DetectorSpec
+from pms_iot.detection.spec import MODEL, SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.kernel.errors import ConfigError
@@ -43,7 +45,14 @@ class Detectors:
         self._zones = dict(zones or {})
         said = repr((_VERSION, sorted((k, tuple(s)) for k, s in specs.items() if s))).encode()
         self.config_hash = hashlib.sha256(said).hexdigest()[:16]
+        self._models: Models | None = None
         self._build()
+
+    @property
+    def models(self) -> Models:
+        """The detector named `model`."""
+        assert self._models is not None
+        return self._models
 
     def update(self, batch: Batch) -> Batch:
         """The scores of these samples; see `Detector`."""
@@ -70,9 +79,11 @@ class Detectors:
         self._generation = self._catalog.generation
         infos = list(self._catalog.all())
         ids = {(info.asset, info.point): info.id for info in infos}
-        self._detectors = {
+        self._detectors: dict[str, Detector] = {
             name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
         }
+        self._models = Models(self._specs, infos, self._zones, self._models)
+        self._detectors[MODEL] = self._models
 
     def _watched(
         self, name: str, infos: list[SeriesInfo], ids: Mapping[tuple[str, str], int]
