@@ -320,6 +320,12 @@ class AssetModel:
         fitted = self.of_row[self.columns["ridge.version"] > 0, 0]
         return [w.asset for a, w in enumerate(self.watched) if a not in set(fitted.tolist())]
 
+    def fit_now(self) -> None:
+        """New weights for every row that has some, from all that was learned until now."""
+        rows = np.flatnonzero(self.columns["ridge.version"] > 0)
+        if len(rows):
+            self._ridge.fit(self.columns, rows, self.columns["ridge.since"][rows], self._most)
+
     def learned(self, asset: str, holds_from_ns: int) -> Learned | None:
         """What this model knows of the asset, to be used from that sample time; None without a fit."""
         a = self._number[asset]
