@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 _DAY_S = 86_400.0
 _GAP = 30.0  # steps, three time constants of the short average: what is older says nothing of now
 _FOLLOWS = 1.5  # steps; a row further away is not the row before
-_OFF = 0.2  # of the way from usual to the limit, where an alarm of the residual ends
+_OFF = 0.2  # of the limit, where an alarm of the residual ends
 _JUST = 1.001  # the least excess in alarm
 _PER_INPUT = 5  # rows for each input, before a fit
 _MOST_LEVEL = 4.0
@@ -85,7 +85,7 @@ class AssetModel:
         self._band_ns = int(self._param("band", 30.0) * S)
         self._blank_ns = int(spec.blank_s * S)
         self._chart = Chart(self._points, warmup, self._limit or np.inf)
-        self._ridge = Ridge(self._points, self._statuses)
+        self._ridge = Ridge(self._points, self._statuses, self._residual_limit)
         hold_s = [
             [3 * max(period, self._step_s) for period in asset.periods_s] for asset in self.watched
         ]
@@ -211,17 +211,14 @@ class AssetModel:
             mine = rows[complete]
             expected[complete] = self._ridge.expected(state, mine, x[complete])
             residual = np.where(has[:, :n], points - expected, np.nan)
-            found = self._ridge.judge(state, mine, residual[complete])
-            score[complete] = found / self._residual_limit
+            score[complete] = self._ridge.judge(state, mine, residual[complete])
             state["model.score"][mine] = score[complete]
         return _RidgePart(complete, x, y, expected, residual, score)
 
     def _alarms(self, rows: Index, at: Times, score: Floats, level: Floats) -> Mask:
         """Which assets are in alarm; one that has been for too long is normal from now on."""
         state = self.columns
-        usual = 1 / self._residual_limit if self._residual_limit else 0.0
-        off = usual + _OFF * (level - usual)
-        alarm = score > np.where(state["model.alarm"][rows], off, level)
+        alarm = score > np.where(state["model.alarm"][rows], _OFF, 1.0) * level
         state["model.alarm"][rows] = alarm
         alarm = alarm | state["chart.alarm"][rows].any(axis=1)
         since = state["model.frozen"][rows]
@@ -238,6 +235,7 @@ class AssetModel:
             self.columns[name][rows] = column
         for name in ("model.alarm", "model.frozen", "model.score", "ridge.judged"):
             self.columns[name][rows] = 0
+        self.columns["ridge.peak"][rows] = 1.0
         self._ridge.forget_window(self.columns, rows)
 
     def _learn(self, rows: Index, at: Times, ridge: "_RidgePart", *, calm: Mask) -> None:

@@ -84,8 +84,7 @@ class Chart:
         there = ~np.isnan(value)
         known, age = state["chart.known"][rows], state["chart.age"][rows]
         first = there & ~known
-        fast = state["chart.fast"][rows]
-        fast = np.where(there & (first | np.isnan(fast)), value, fast)
+        fast = np.where(first, value, state["chart.fast"][rows])
         reference = np.where(first, value, state["chart.reference"][rows])
         value = np.where(there, value, fast)
         weight = np.maximum(1 - np.exp(-steps / FAST), 1 / (age + 1))
@@ -110,7 +109,10 @@ class Chart:
 
     def anchor(self, state: Arrays, rows: Rows) -> None:
         """After a gap or a spell in another state: the short average and the block start anew."""
-        state["chart.fast"][rows] = np.nan
+        # From the reference, as one reading alone would be as far out as the noise; but an alarm goes on.
+        state["chart.fast"][rows] = np.where(
+            state["chart.alarm"][rows], state["chart.fast"][rows], state["chart.reference"][rows]
+        )
         for name in ("chart.n", "chart.mean", "chart.squares", "chart.length", "chart.run"):
             state[name][rows] = 0
 

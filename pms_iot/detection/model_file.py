@@ -9,7 +9,7 @@ from pms_iot.kernel.arrays import Arrays, opened, pack, sealed, unpack
 
 LEARNED = (
     *(f"ridge.{name}" for name in ("origin", "n", "xx", "xy", "yy", "weights")),
-    *(f"ridge.{name}" for name in ("usual", "floor", "judged")),
+    *(f"ridge.{name}" for name in ("usual", "floor", "mean", "peak", "judged")),
 )
 """The columns of `ridge.py` that are learned."""
 

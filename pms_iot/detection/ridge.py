@@ -4,7 +4,8 @@ Sums of products accumulate row by row, so that a fit needs no stored rows: with
 scaled by what the sums say, it is the solution of (C + penalty I) w = c (Hoerl and Kennard 1970), with C
 the correlations of the inputs and c their covariances with a point. What is judged is the squared
 residual of each point in units of its own usual size, clipped, averaged over the points and then over
-the last rows; per-point averages of the same tell who contributed. Source: the state-conditioned ridge
+the last rows, and compared with how high that average goes by itself: it depends on how many points
+there are and how they hang together. Per-point averages of the same tell who contributed. Source: the state-conditioned ridge
 of the study in the detection reference, and the residual charts of Taormina et al., "Battle of the
 Attack Detection Algorithms" (J. Water Resour. Plan. Manage. 144(8), 2018).
 
@@ -26,17 +27,25 @@ PENALTY = 0.05  # of a standardised input
 CLIP = 25.0  # usual squares: no residual says or teaches more
 WINDOW = 12  # rows
 SETTLED = 120  # residuals before anything is said
+CALIBRATED = 600  # residuals that say how high the mean goes by itself
+LEEWAY = 1.0  # of that, where the alarm begins
+FADING = 14_400.0  # rows, after which it is half forgotten
 MEMORY = 720.0  # rows by which the usual size of a residual is known
 _FLOOR = 0.02  # of a point's standard deviation: a residual's usual size is not below it
 _HARMONICS = (1, 2)  # of the day
+_DAY_SEEN = 0.5  # standard deviation of the sine of the hour; over whole days it is 0.71
 
 
 @dataclass(frozen=True, slots=True)
 class Ridge:
-    """points: how many, each an input and a target; statuses: how many more are inputs only."""
+    """points: how many, each an input and a target; statuses: how many more are inputs only.
+
+    least: mean square, in usual ones, below which there is no alarm.
+    """
 
     points: int
     statuses: int
+    least: float
 
     @property
     def inputs(self) -> int:
@@ -60,6 +69,8 @@ class Ridge:
             "ridge.mean": np.ones(
                 size
             ),  # of a row's squares in usual ones, by clipping and rare points
+            "ridge.now": np.ones(size),  # the mean over the window
+            "ridge.peak": np.ones(size),  # its highest while nothing was wrong
             "ridge.judged": np.zeros(size),  # rows that made the usual square
             "ridge.window": np.full((size, WINDOW, points), np.nan),
             "ridge.place": np.zeros(size, np.intp),
@@ -78,7 +89,8 @@ class Ridge:
         return np.where((state["ridge.version"][rows] > 0)[:, None], found, np.nan)
 
     def judge(self, state: Arrays, rows: Rows, residual: Floats) -> Floats:
-        """The score of each row: the mean of the squares over points and window, about 1.
+        """The score of each row: how far the mean of the squares over points and window lies above 1,
+        over how far it may; 0 until it is known how far that is.
 
         residual: (rows, points), NaN where there is none.
         """
@@ -93,7 +105,11 @@ class Ridge:
         total = np.where(there, window, 0.0).sum(axis=2)
         # A row that is not known is taken for a usual one.
         of_row = np.where(count > 0, total / np.maximum(count, 1), 1.0)
-        return of_row.mean(axis=1)
+        mean = np.where(count.any(axis=1), of_row.mean(axis=1), 1.0)
+        state["ridge.now"][rows] = mean
+        heard = state["ridge.judged"][rows] >= CALIBRATED
+        reach = np.maximum(self.least - 1, LEEWAY * (state["ridge.peak"][rows] - 1))
+        return np.where(heard, np.maximum(mean - 1, 0.0) / reach, 0.0)
 
     def shares(self, state: Arrays, rows: Rows) -> Floats:
         """(rows, points): what each point adds to the window, in usual squares."""
@@ -111,6 +127,8 @@ class Ridge:
         weight = np.maximum(1 / MEMORY, 1 / (judged + 1))[:, None]
         there = ~np.isnan(residual)
         state["ridge.usual"][rows] = usual + np.where(there, weight * (square - usual), 0.0)
+        now, peak = state["ridge.now"][rows], state["ridge.peak"][rows]
+        state["ridge.peak"][rows] = np.maximum(now, peak - (peak - 1) / FADING)
         settled = judged >= SETTLED / 2
         mean = state["ridge.mean"][rows]
         weight = np.maximum(1 / MEMORY, 1 / np.maximum(judged - SETTLED / 2 + 1, 1))
@@ -139,7 +157,9 @@ class Ridge:
         c = xx / n[:, None] - mean[:, :, None] * mean[:, None, :]
         cy = xy / n[:, None] - mean[:, :, None] * mean_y[:, None, :]
         spread = np.sqrt(np.maximum(np.diagonal(c, axis1=1, axis2=2), 0.0))
-        scale = np.where(spread > 1e-9 * (1 + np.abs(mean)), spread, np.inf)  # inf: does not vary
+        least = 1e-9 * (1 + np.abs(mean))
+        least[:, -2 * len(_HARMONICS) :] = _DAY_SEEN
+        scale = np.where(spread > least, spread, np.inf)  # inf: does not vary, and is left out
         c = c / scale[:, :, None] / scale[:, None, :]
         weights = np.linalg.solve(c + PENALTY * np.eye(self.inputs), cy / scale[:, :, None])
         weights /= scale[:, :, None]
