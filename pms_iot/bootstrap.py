@@ -29,6 +29,7 @@ from pms_iot.assets.register import Applied, apply_site, load_site
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
+from pms_iot.detection.fitting import ModelFitting
 from pms_iot.feedback.caps import Caps
 from pms_iot.ingestfile import load_sources
 from pms_iot.kernel import auth
@@ -338,6 +339,7 @@ class Runtime:
     app: FastAPI
     disk: DiskTick
     supervise: Supervisor
+    fitting: ModelFitting
     _channels_away: set[str] = field(default_factory=set[str])
     _save_not_before_s: float = 0.0  # of the monotonic clock
 
@@ -346,11 +348,14 @@ class Runtime:
 
         Raises StoreUnavailableError if a store does not answer; nothing is running then.
         """
+        self.fitting.resume()
         try:
             recovery.restore(self.path)
         except StoreUnavailableError as problem:
             place = self.settings.data_dir / "samples.db"
             raise StoreUnavailableError(f"sample store {place}: {problem}") from problem
+        self.path.counters.add("models_damaged", self.fitting.detectors.models.damaged)
+        self.fitting.start()
         self.supervise(self._watch_disk)  # before the first sample
         self.consumer.start()
         self._stopping = threading.Event()
@@ -376,6 +381,7 @@ class Runtime:
     def stop(self) -> None:
         """Finishes the message at hand, saves the state, closes everything."""
         self._scheduler.shutdown(wait=True)
+        self.fitting.stop()
         self._stopping.set()
         self._worker.join()
         self.consumer.stop()
@@ -462,14 +468,15 @@ def build(
     points = {kind: pack.points for kind, pack in packs.items()}
     rules = [rule for pack in packs.values() for rule in pack.rules]
     caps = Caps(settings.budget.asset_month, settings.budget.site_month)
+    detectors = Detectors(
+        {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine), caps
+    )
     path = pipeline.Pipeline(
         engine=engine,
         store=store,
         catalog=catalog,
         derived=Derived({kind: pack.derived for kind, pack in packs.items()}, catalog),
-        detectors=Detectors(
-            {kind: pack.detectors for kind, pack in packs.items()}, catalog, _zones(engine), caps
-        ),
+        detectors=detectors,
         rules=RuleEngine(
             rules, catalog, {kind: related_by(pack.detectors) for kind, pack in packs.items()}
         ),
@@ -512,8 +519,21 @@ def build(
     )
     app = create_app(deps)
     supervise = Supervisor(counters, pipeline.AWAY)
+    days = settings.model_history_days
+    fitting = ModelFitting(detectors, store, engine, clock, counters, path.lock, days)
     return Runtime(
-        settings, clock, engine, catalog, store, channels, consumer, path, app, disk, supervise
+        settings,
+        clock,
+        engine,
+        catalog,
+        store,
+        channels,
+        consumer,
+        path,
+        app,
+        disk,
+        supervise,
+        fitting,
     )
 
 

@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     minute_days: float = Field(default=180.0, gt=0)  # and roll-ups of 1 min
     quarter_days: float = Field(default=730.0, gt=0)  # of 15 min
     hour_days: float = Field(default=3650.0, gt=0)  # of 1 h
+    model_history_days: float = Field(default=30.0, ge=0)  # that models of assets are fitted from
     verify_after_s: float = Field(default=300.0, ge=0)  # without the fault, until a repair counts
     tick_s: float = Field(
         default=1.0, gt=0

@@ -30,6 +30,10 @@ class _Named(Protocol):
 class _Spec(Protocol):
     @property
     def points(self) -> tuple[_Named, ...]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def by(self) -> str: ...
 
 
 def related_by(specs: Iterable[_Spec]) -> Related:
@@ -38,7 +42,7 @@ def related_by(specs: Iterable[_Spec]) -> Related:
     parts: dict[str, tuple[str, ...]] = {}
     for spec in specs:
         keys = tuple(point.key for point in spec.points)
-        name, by = str(getattr(spec, "name", "")), str(getattr(spec, "by", ""))
+        name, by = spec.name, spec.by
         if name:
             parts[name] = keys
         for key in (*keys, name):

@@ -19,6 +19,7 @@ import numpy as np
 from pms_iot.detection import budget, models, records, season, shift, spike, tail, variance, wander
 from pms_iot.detection.calendar import Calendar
 from pms_iot.detection.columnar import ColumnarDetector, Floats, Mask, Rows, S, Times
+from pms_iot.feedback.service import Limit
 from pms_iot.kernel.arrays import Arrays
 
 SPIKE, SHIFT, DRIFT, SEASON, VARIANCE, RECORD = range(1, 7)
@@ -107,17 +108,17 @@ class Anomaly(ColumnarDetector):
         models.relearn(self._state, rows)
         self._state["alarm"][rows] = 0
 
-    def limits(self) -> Mapping[int, budget.Limit]:
+    def limits(self) -> Mapping[int, Limit]:
         """Series of each score `.excess` -> the limit of the anomaly score and what it aims at; the
         highest where states have limits of their own."""
-        found: dict[int, budget.Limit] = {}
+        found: dict[int, Limit] = {}
         now = budget.limits(self._state, slice(None)).tolist()
         for nth, limit, target in zip(
             self._of_row.tolist(), now, self._target.tolist(), strict=True
         ):
             score = int(self._scores[nth, 1])
             if score not in found or found[score].limit < limit:
-                found[score] = budget.Limit(limit, target)
+                found[score] = Limit(limit, target)
         return found
 
     def _rows_of(self, series: int) -> Rows:

@@ -7,8 +7,6 @@ the budget allows. Episodes count, never samples.
 Source: stochastic approximation of a quantile (Robbins and Monro 1951).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,14 +24,6 @@ FAULTS = ("true_fault", "sensor_fault")  # outcomes that the detector was right 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """limit: score above which an alarm is raised now; target: false alarms a month that it aims at."""
-
-    limit: float
-    target: float
 
 
 def blank(size: int) -> Arrays:

@@ -8,13 +8,14 @@ from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.columnar import ColumnarDetector, Watched
-from pms_iot.detection.detector import Forgives, Governed
+from pms_iot.detection.detector import Detector, Forgives, Governed
 from pms_iot.detection.drift import Drift
 from pms_iot.detection.forecast import Forecast
 from pms_iot.detection.missing import Missing
+from pms_iot.detection.model import Models
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.shares import Shares
-from pms_iot.detection.spec import SCORES, DetectorSpec
+from pms_iot.detection.spec import MODEL, SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.feedback.caps import Caps
 from pms_iot.feedback.service import Limit
@@ -54,7 +55,14 @@ class Detectors:
         self._zones = dict(zones or {})
         said = repr((_VERSION, sorted((k, tuple(s)) for k, s in specs.items() if s))).encode()
         self.config_hash = hashlib.sha256(said).hexdigest()[:16]
+        self._models: Models | None = None
         self._build()
+
+    @property
+    def models(self) -> Models:
+        """The detector named `model`."""
+        assert self._models is not None
+        return self._models
 
     def update(self, batch: Batch) -> Batch:
         """The scores of these samples; see `Detector`."""
@@ -113,9 +121,11 @@ class Detectors:
             if not info.derived:
                 beside.setdefault(info.asset, []).append(info.id)
         self._beside = {asset: tuple(sorted(series)) for asset, series in beside.items()}
-        self._detectors = {
+        self._detectors: dict[str, Detector] = {
             name: make(self._watched(name, infos, ids)) for name, make in _ALGORITHMS.items()
         }
+        self._models = Models(self._specs, infos, self._zones, self._models)
+        self._detectors[MODEL] = self._models
 
     def _watched(
         self, name: str, infos: list[SeriesInfo], ids: Mapping[tuple[str, str], int]

@@ -54,6 +54,17 @@ SCORES: Mapping[str, tuple[Score, ...]] = {
 }
 """Detector name -> the derived points it makes of each point it watches."""
 
+MODEL = "model"
+"""The detector that watches the points of a spec together: one verdict on the asset."""
+
+NAMES = (*SCORES, MODEL)
+"""Of all detectors."""
+
+_EXPECTED = Score("expected", Text("预期值", "expected"), "{unit}")
+_SHARE = Score("share", Text("偏差占比", "share of the departure"))
+_STATUS_TYPES = ("bool", "enum")
+_NO_LABEL = Text("", "")
+
 
 def _no_params() -> Mapping[str, float]:
     return {}
@@ -71,7 +82,8 @@ class DetectorSpec:
     learned is learned for each state. blank_s: seconds after a change of state whose samples count for
     nothing. budget: false alarms a month that this detector may give of each point. params: see the
     detector of that name. limit, rising, horizon_s: of `forecast`: where the point must not get to, from
-    which side it comes, and how far ahead anybody wants to know.
+    which side it comes, and how far ahead anybody wants to know. name and label: of a model,
+    what its verdicts are called.
     """
 
     detector: str
@@ -88,14 +100,31 @@ class DetectorSpec:
     limit: float = 0.0
     rising: bool = True
     horizon_s: float = 90 * 86_400.0
+    name: str = ""
+    label: Text = _NO_LABEL
+
+    def targets(self) -> list[PointDef]:
+        """Of a model: the points that it judges; the others, states, only help to judge them."""
+        return [point for point in self.points if point.type not in _STATUS_TYPES]
 
     def derived_points(self) -> list[PointDef]:
         """The points that hold this detector's scores."""
+        if self.detector == MODEL:
+            return self._of_asset() + [
+                _derived(point, score, self.window_s)
+                for point in self.targets()
+                for score in (_EXPECTED, _SHARE)
+            ]
         return [
             _derived(point, score, self.window_s)
             for point in self.points
             for score in SCORES[self.detector]
         ]
+
+    def _of_asset(self) -> list[PointDef]:
+        periods = [point.period_s for point in self.targets() if point.period_s is not None]
+        asset = PointDef(self.name, self.label, period_s=max(periods, default=None))
+        return [_derived(asset, score, self.window_s) for score in (_ANOMALY, _EXCESS)]
 
 
 def _derived(point: PointDef, score: Score, window_s: float) -> PointDef:

@@ -1,6 +1,7 @@
 """State as bytes: a JSON header, then the raw arrays. The same state always gives the same bytes."""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,16 @@ def unpack(state: bytes) -> tuple[Any, Arrays]:
         arrays[name] = flat.reshape(shape).copy()
         start += flat.nbytes
     return meta, arrays
+
+
+def sealed(content: bytes) -> bytes:
+    """The content with its digest before it, so that damage shows."""
+    return blake2b(content, digest_size=16).digest() + content
+
+
+def opened(content: bytes) -> bytes:
+    """What `sealed` was given. Raises ValueError if a bit of it has changed."""
+    digest, content = content[:16], content[16:]
+    if blake2b(content, digest_size=16).digest() != digest:
+        raise ValueError("digest does not match")
+    return content

@@ -106,6 +106,8 @@ class DetectorYaml(Strict):
     by: Words | None = None
     blank: Duration = 0.0
     budget: Annotated[float, Field(gt=0)] = 1.0
+    name: Words | None = None
+    label: TextYaml | None = None
     params: dict[str, Number] = {}
 
 

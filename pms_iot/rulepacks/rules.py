@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pms_iot.alerts.rule import Condition, Gate, Rule
 from pms_iot.assets.points import PointDef, is_statistical
-from pms_iot.detection.spec import SCORES, DetectorSpec
+from pms_iot.detection.spec import MODEL, NAMES, DetectorSpec
 from pms_iot.kernel.text import Text
 from pms_iot.rulepacks.document import Document, Where, did_you_mean
 from pms_iot.rulepacks.models import ConditionYaml, DetectorYaml, GateYaml, RuleYaml, TextYaml
@@ -12,7 +12,7 @@ from pms_iot.telemetry.condition import Operator
 
 Points = Mapping[str, PointDef]
 _OPERATORS: tuple[Operator, ...] = ("above", "below", "outside", "equals", "not_equals", "in")
-_LEARNED = ("anomaly", "drift")
+_LEARNED = ("anomaly", "drift", MODEL)
 
 
 def text(model: TextYaml) -> Text:
@@ -59,13 +59,14 @@ def build_detector(
     document: Document, where: Where, model: DetectorYaml, points: Points, problems: list[str]
 ) -> DetectorSpec:
     """The spec, without the points that do not exist; mistakes go to `problems`."""
-    if model.detector not in SCORES:
-        what = f"no detector {model.detector!r}{did_you_mean(model.detector, SCORES)}"
+    if model.detector not in NAMES:
+        what = f"no detector {model.detector!r}{did_you_mean(model.detector, NAMES)}"
         problems.append(document.problem((*where, "detector"), what))
     if model.detector in _LEARNED and model.warmup is None:
         problems.append(document.problem((*where, "warmup"), "is missing"))
     for i, key in enumerate(model.points):
         _check_point(document, (*where, "points", i), key, points, problems)
+    _check_model(document, where, model, points, problems)
     if model.detector == "missing":
         for key in ("by", "when"):
             if getattr(model, key):
@@ -76,7 +77,7 @@ def build_detector(
         problems.append(document.problem((*where, "blank"), "goes only with by"))
     _check_forecast(document, where, model, problems)
     return DetectorSpec(
-        detector=model.detector if model.detector in SCORES else "rate",
+        detector=model.detector if model.detector in NAMES else "rate",
         points=tuple(points[key] for key in model.points if key in points),
         warmup_s=model.warmup or 0.0,
         quiet_s=model.quiet,
@@ -90,6 +91,8 @@ def build_detector(
         limit=model.limit or 0.0,
         rising=model.direction == "up",
         horizon_s=model.horizon,
+        name=model.name or "",
+        label=text(model.label) if model.label else Text("", ""),
     )
 
 
@@ -116,6 +119,26 @@ def _check_forecast(
         problems.append(document.problem((*where, "window"), "must be at most 60d"))
     if model.horizon <= 0:
         problems.append(document.problem((*where, "horizon"), "must be above 0"))
+
+
+def _check_model(
+    document: Document, where: Where, model: DetectorYaml, points: Points, problems: list[str]
+) -> None:
+    """A model has a name and a label of its own, and points that are no counters; others have neither."""
+    for key in ("name", "label"):
+        given = getattr(model, key) is not None
+        if model.detector == MODEL and not given:
+            problems.append(document.problem((*where, key), "is missing"))
+        elif given and model.detector != MODEL:
+            problems.append(document.problem((*where, key), f"goes only with detector: {MODEL}"))
+    if model.detector != MODEL:
+        return
+    types = [points[key].type if key in points else "number" for key in model.points]
+    for i, type_ in enumerate(types):
+        if type_ == "counter":
+            problems.append(document.problem((*where, "points", i), "a counter only grows"))
+    if "number" not in types:
+        problems.append(document.problem((*where, "points"), "has no number to judge"))
 
 
 def _check_silent(document: Document, where: Where, model: RuleYaml, problems: list[str]) -> None:
