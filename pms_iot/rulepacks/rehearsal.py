@@ -1,4 +1,4 @@
-"""One asset of a kind, as its rule pack describes it, with the real detectors and the real rule engine."""
+"""Assets of a kind, as their rule pack describes them, with the real detectors and the real rule engine."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,22 +12,26 @@ from pms_iot.detection.detectors import Detectors
 from pms_iot.rulepacks.pack import RulePack
 from pms_iot.telemetry.batch import Batch
 
+SITE = "rehearsal"
 Columns = tuple[Sequence[int], Sequence[float]]
 """Times (Unix ns) and values of one point; NaN is a bad sample."""
 
 
 class PackCatalog:
-    """The series of one asset that exists only in a rule pack; numbers count from 1."""
+    """The series of assets that exist only in a rule pack; numbers count from 1.
+
+    `ids` holds those of the first asset by point, `ids_of` those of each by asset and point.
+    """
 
     generation = 1
 
-    def __init__(self, pack: RulePack, asset: str) -> None:
+    def __init__(self, pack: RulePack, *assets: str) -> None:
         self._infos = [
             SeriesInfo(
-                id=i + 1,
-                asset_id=1,
+                id=nth * len(pack.points) + i + 1,
+                asset_id=nth + 1,
                 asset=asset,
-                site="rehearsal",
+                site=SITE,
                 kind=pack.kind,
                 point=point.key,
                 type=point.type,
@@ -39,12 +43,36 @@ class PackCatalog:
                 period_s=point.period_s,
                 derived=point.derived,
             )
+            for nth, asset in enumerate(assets)
             for i, point in enumerate(pack.points.values())
         ]
-        self.ids = {info.point: info.id for info in self._infos}
+        self.ids_of: dict[str, dict[str, int]] = {asset: {} for asset in assets}
+        for info in self._infos:
+            self.ids_of[info.asset][info.point] = info.id
+        self.ids = self.ids_of[assets[0]]
 
     def all(self) -> Iterable[SeriesInfo]:
         return self._infos
+
+
+class Rehearsal:
+    """What the pipeline asks of a pack's detectors and rules, piece by piece.
+
+    zone: IANA zone of the assets' site, for times of day.
+    """
+
+    def __init__(self, pack: RulePack, catalog: PackCatalog, zone: str = "UTC") -> None:
+        self._detectors = Detectors({pack.kind: pack.detectors}, catalog, {SITE: zone})
+        self._rules = RuleEngine(pack.rules, catalog)
+
+    def take(self, batch: Batch, given: Sequence[int] = ()) -> list[Transition]:
+        """What the rules say of these samples and of the scores made of them, in time order.
+
+        given: series whose samples come from outside although a detector would make them.
+        """
+        scores = self._detectors.update(batch)
+        scores = scores.take(~np.isin(scores.series, given))
+        return self._rules.update(Batch.concat([batch, scores]))
 
 
 def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[Transition]:
@@ -55,10 +83,7 @@ def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[
     """
     catalog = PackCatalog(pack, asset)
     batch = _batch(catalog, series)
-    scores = Detectors({pack.kind: pack.detectors}, catalog).update(batch)
-    given = [catalog.ids[point] for point in series]
-    scores = scores.take(~np.isin(scores.series, given))
-    found = RuleEngine(pack.rules, catalog).update(Batch.concat([batch, scores]))
+    found = Rehearsal(pack, catalog).take(batch, [catalog.ids[point] for point in series])
     found += _silences(pack, catalog, batch)
     return sorted(found, key=lambda t: (t.at_ns, t.key))
 
