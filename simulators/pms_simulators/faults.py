@@ -110,7 +110,12 @@ class Levels(dict[str, Active]):
         return active.level
 
 
-NO_FAULT = Levels()
+class _NoFault(Levels):
+    def of(self, name: str, pump: int = 0) -> float:
+        return 0.0
+
+
+NO_FAULT: Levels = _NoFault()
 
 
 class FaultPlan:

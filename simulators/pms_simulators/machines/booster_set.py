@@ -22,6 +22,7 @@ KP, KI = 0.003, 0.0015  # per metre of pressure error, per step
 RUN_UP_N, JOIN_N = 0.05, 0.004  # per second: a drive's acceleration ramps
 VESSEL_TAU_S = 3.0
 SETTLE_STEPS = 300
+ROOM_S = 10.0
 DRY_TRIP_S = 60.0
 BURST_K = 15.0  # m3/h per sqrt(m) of the broken main
 BACKFLOW_K = 1.2  # m3/h per sqrt(m) through a check valve that stays open
@@ -107,6 +108,7 @@ class BoosterSet(Machine):
         self.tank, self._error_m = 2.0, 0.0
         self._first_day = place.calendar.day(-2 * 3600)  # duty rotates at 02:00
         self._lead = 0
+        self._looked, self._warm = -1, 0.0
         self._add_s = self._drop_s = self._cycle = self._dry_s = 0.0
         self._tripped = False
         self._stuck_at: float | None = None
@@ -118,7 +120,8 @@ class BoosterSet(Machine):
     def step(self, t: float) -> None:
         self.t = t
         self._levels = levels = self.place.faults.levels(t)
-        self._rotate(t)
+        if t % 60 < STEP_S:  # days begin on the minute
+            self._rotate(t)
         self._supply(levels)
         self._degrade(levels)
         self._sequence(levels)
@@ -260,7 +263,7 @@ class BoosterSet(Machine):
             target_m = self._operating_point(openness, inlet_m, self._backflow(levels))
             rate = STEP_S / VESSEL_TAU_S
         else:  # the vessel alone feeds the demand
-            target_m, rate = min(inlet_m, set_m), STEP_S / 60
+            target_m, rate = min(inlet_m, set_m), STEP_S / self._vessel_s(levels)
         shown_m = self.pressure / MPA_PER_M
         shown_m += (target_m - shown_m) * rate
         self.pressure = shown_m * MPA_PER_M
@@ -270,8 +273,17 @@ class BoosterSet(Machine):
         self.flow = openness * math.sqrt(max(0.0, shown_m)) if wet else 0.0
         self.volume_m3 += self.flow * STEP_S / 3600
 
+    def _vessel_s(self, levels: Levels) -> float:
+        """Time constant at which the vessel feeds the demand: the less air, the shorter.
+
+        In step with the starts per hour, so that pressure falls as far in each cycle.
+        """
+        return 900 / (1 + 14 * levels.of("short_cycling"))
+
     def _backflow(self, levels: Levels) -> float:
         """How far a standing pump's check valve lets water back, m3/h per sqrt(m)."""
+        if not levels:
+            return 0.0
         return BACKFLOW_K * sum(
             levels.of("check_valve", number)
             for number, pump in enumerate(self.pumps, start=1)
@@ -338,9 +350,13 @@ class BoosterSet(Machine):
         return frozenset() if self._stuck_at is None else frozenset({"outlet_p"})
 
     def _room(self) -> float:
-        hour = self.place.calendar.hour(self.t)
-        daily = 2 * math.sin((hour - 9) / 24 * 2 * math.pi)
-        return 22 + daily + 0.3 * self.place.weather.warmth_c(self.t)
+        """Room temperature, looked at every ten seconds."""
+        look = int(self.t // ROOM_S)
+        if look != self._looked:
+            t = look * ROOM_S
+            daily = 2 * math.sin((self.place.calendar.hour(t) - 9) / 24 * 2 * math.pi)
+            self._looked, self._warm = look, 22 + daily + 0.3 * self.place.weather.warmth_c(t)
+        return self._warm
 
     def _pump_values(self, number: int, pump: PumpState) -> dict[str, float]:
         bearing = self._levels.of("bearing", number)

@@ -21,6 +21,7 @@ RATED_MPS, ACCEL_MPS2 = 1.75, 0.8
 RESCUE_MPS, RELEVEL_MPS, CREEP_MPS, CREEP_M = 0.15, 0.25, 0.15, 1.3
 DOOR_ZONE_M = 0.1
 MOTOR_TAU_S = 35 * 60.0
+AMBIENT_S = 10.0
 STANDING_DUTY = 0.45  # drive, brake coil and magnetising losses while the car stands
 DRAG_DUTY = 0.3  # a dragging brake or a failed fan heats the motor even between trips
 BALANCE_LOAD = 45.0  # per cent of rated load that the counterweight balances
@@ -143,6 +144,7 @@ class Elevator(Machine):
         self._trip_noise = place.key("trip")
         self._chance = place.key("chance")
         self._weather = place.key("weather")
+        self._looked, self._warm = -1, 0.0
         self._rides: deque[Ride] = deque()
         self._hour = math.floor(begin_s / 3600) - 1
         self.phase, self.phase_end = Phase.IDLE, math.inf
@@ -370,9 +372,14 @@ class Elevator(Machine):
             self._overheated = False
 
     def _ambient(self) -> float:
-        hour = self.place.calendar.hour(self.t)
-        daily = 3 * math.sin((hour - 9) / 24 * 2 * math.pi) + drift(self._weather, self.t, 7200)
-        return 25 + daily + 0.5 * self.place.weather.warmth_c(self.t)
+        """Machine room, looked at every ten seconds."""
+        look = int(self.t // AMBIENT_S)
+        if look != self._looked:
+            t = look * AMBIENT_S
+            hour = self.place.calendar.hour(t)
+            daily = 3 * math.sin((hour - 9) / 24 * 2 * math.pi) + drift(self._weather, t, 7200)
+            self._looked, self._warm = look, 25 + daily + 0.5 * self.place.weather.warmth_c(t)
+        return self._warm
 
     def _count(self) -> None:
         if self.phase is Phase.MOVING:
