@@ -208,7 +208,7 @@ class _Fleet:
         batch = Batch.concat(batches)
         batch = batch.take(np.argsort(batch.series, kind="stable"))
         self._samples += len(batch)
-        found = self._rehearsal.take(batch)
+        found = self._rehearsal.take(batch).transitions
         self._watch.heard(None, batch)
         found += self._watch.check(START_NS + int(now_s) * NS, START_NS)
         for transition in found:

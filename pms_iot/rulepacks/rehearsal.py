@@ -1,6 +1,7 @@
 """Assets of a kind, as their rule pack describes them, with the real detectors and the real rule engine."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,6 +56,13 @@ class PackCatalog:
         return self._infos
 
 
+class Judged(NamedTuple):
+    """What came of some samples: the scores that the detectors made, and what the rules said."""
+
+    scores: Batch
+    transitions: list[Transition]
+
+
 class Rehearsal:
     """What the pipeline asks of a pack's detectors and rules, piece by piece.
 
@@ -65,14 +73,14 @@ class Rehearsal:
         self._detectors = Detectors({pack.kind: pack.detectors}, catalog, {SITE: zone})
         self._rules = RuleEngine(pack.rules, catalog)
 
-    def take(self, batch: Batch, given: Sequence[int] = ()) -> list[Transition]:
-        """What the rules say of these samples and of the scores made of them, in time order.
+    def take(self, batch: Batch, given: Sequence[int] = ()) -> Judged:
+        """Scores these samples and judges both; transitions in time order.
 
         given: series whose samples come from outside although a detector would make them.
         """
         scores = self._detectors.update(batch)
         scores = scores.take(~np.isin(scores.series, given))
-        return self._rules.update(Batch.concat([batch, scores]))
+        return Judged(scores, self._rules.update(Batch.concat([batch, scores])))
 
 
 def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[Transition]:
@@ -83,7 +91,9 @@ def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[
     """
     catalog = PackCatalog(pack, asset)
     batch = _batch(catalog, series)
-    found = Rehearsal(pack, catalog).take(batch, [catalog.ids[point] for point in series])
+    found = (
+        Rehearsal(pack, catalog).take(batch, [catalog.ids[point] for point in series]).transitions
+    )
     found += _silences(pack, catalog, batch)
     return sorted(found, key=lambda t: (t.at_ns, t.key))
 
