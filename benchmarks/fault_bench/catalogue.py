@@ -1,7 +1,8 @@
 """faults.yaml as objects, checked against the simulators' catalogue and the packs' rules."""
 
+import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,20 +63,18 @@ def load_cases(packs: Mapping[str, RulePack]) -> list[FaultCase]:
     """Every fault of every simulated kind. Raises ValueError if one is missing or a rule does not exist."""
     content: dict[str, Any] = YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
     cases = [
-        _case(kind, name, spec) for kind, faults in content.items() for name, spec in faults.items()
+        _case(kind, name, spec, [rule.id.partition(".")[2] for rule in packs[kind].rules])
+        for kind, faults in content.items()
+        for name, spec in faults.items()
     ]
     named = {(case.kind, case.name) for case in cases}
     known = {(kind, name) for kind in CATALOGUE if kind != "replay" for name in CATALOGUE[kind]}
     if named != known:
         raise ValueError(f"{FILE.name} and the simulators disagree on {sorted(named ^ known)}")
-    for case in cases:
-        rules = {rule.id.partition(".")[2] for rule in packs[case.kind].rules}
-        if strange := {*case.own, *case.related} - rules:
-            raise ValueError(f"{case.kind}.{case.name}: the pack has no rules {sorted(strange)}")
     return cases
 
 
-def _case(kind: str, name: str, spec: dict[str, Any]) -> FaultCase:
+def _case(kind: str, name: str, spec: dict[str, Any], rules: Sequence[str]) -> FaultCase:
     found = re.fullmatch(r"(step|ramp|exp|burst)(?: (\S+))?", spec["law"])
     if found is None:
         raise ValueError(f"{kind}.{name}: {spec['law']!r} is not a law")
@@ -90,6 +89,14 @@ def _case(kind: str, name: str, spec: dict[str, Any]) -> FaultCase:
         watch_s=seconds(spec["watch"]) if "watch" in spec else full_s + HALF_DAY_S,
         domain_s=seconds(spec["domain"]) if "domain" in spec else full_s,
         within_s=seconds(spec["within"]) if "within" in spec else 0.0,
-        own=tuple(spec["own"]),
-        related=tuple(spec["related"]),
+        own=_named(f"{kind}.{name}", spec["own"], rules),
+        related=_named(f"{kind}.{name}", spec["related"], rules),
     )
+
+
+def _named(where: str, names: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
+    """The rules of these names and patterns."""
+    strange = {name for name in names if "*" not in name} - {*rules}
+    if strange:
+        raise ValueError(f"{where}: the pack has no rules {sorted(strange)}")
+    return tuple(rule for name in names for rule in fnmatch.filter(rules, name))
