@@ -21,8 +21,9 @@ def main() -> int:
     words.add_argument("--save", action="store_true", help="take the result as the new baseline")
     said = words.parse_args()
     effort, kinds = "short" if said.short else "full", said.kinds.split(",")
+    cases = [case for kind in kinds for case in cases_of(kind, effort)]
     report = run_all(kinds, effort, said.jobs)
-    print(table(report, [case for kind in kinds for case in cases_of(kind, effort)]))
+    print(table(report, cases))
     if said.json:
         said.json.write_text(json.dumps(to_json(report), indent=1) + "\n", encoding="utf-8")
     worse = baseline.regressions(baseline.load(effort), report)
