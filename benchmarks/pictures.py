@@ -123,7 +123,7 @@ def play_fault() -> tuple[dict[str, Trace], list[Transition]]:
     periods = {p.key: p.period_s or 1.0 for p in pack.points.values() if not p.derived}
     reader = Reader(SimulatedDevice(KIND, place, 0.0), periods, learned_points(pack))
     catalog = PackCatalog(pack, "EL-1")
-    rehearsal = Rehearsal(pack, catalog, ZONE)
+    rehearsal = Rehearsal(pack, catalog, zone=ZONE)
     wanted = {catalog.ids[key]: key for key in (POINT, f"{POINT}.lo", f"{POINT}.hi")}
     kept: list[Batch] = []
     first: dict[str, Transition] = {}

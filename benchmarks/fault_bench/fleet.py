@@ -127,7 +127,7 @@ class _Fleet:
         self._catalog = PackCatalog(
             pack, *(f"H{seed}" for seed in seeds), *(trial.name for trial in self._trials)
         )
-        self._rehearsal = Rehearsal(pack, self._catalog, ZONE)
+        self._rehearsal = Rehearsal(pack, self._catalog, zone=ZONE)
         self._watch = SilenceWatch(pack.rules, self._catalog)
         self._periods = {p.key: p.period_s or 1.0 for p in pack.points.values() if not p.derived}
         self._learned = learned_points(pack)
@@ -180,19 +180,14 @@ class _Fleet:
                 columns = machine.reader.read(end_s, effort.grid)
                 yield self._batch(machine.name, columns)
                 if ahead:
-                    yield from self._shared(seed, columns)
+                    for trial in self._trials:
+                        if trial.seed == seed:
+                            yield self._batch(trial.name, columns)
         for trial in self._trials:
             if trial.name in self._sick and begin_s < trial.end_s:
                 detail_s = trial.onset_s + effort.detail_s
                 reader = self._sick[trial.name].reader
                 yield self._batch(trial.name, reader.read(end_s, effort.grid, detail_s))
-
-    def _shared(self, seed: int, columns: list[Column]) -> Iterator[Batch]:
-        """What the machines that will get a fault are heard to say before it: what is learned from."""
-        learned = [column for column in columns if column.point in self._learned]
-        for trial in self._trials:
-            if trial.seed == seed:
-                yield self._batch(trial.name, learned)
 
     def _batch(self, asset: str, columns: list[Column]) -> Batch:
         if not columns:

@@ -66,20 +66,26 @@ class Judged(NamedTuple):
 class Rehearsal:
     """What the pipeline asks of a pack's detectors and rules, piece by piece.
 
-    zone: IANA zone of the assets' site, for times of day.
+    zone: IANA zone of the assets' site, for times of day. given: series whose samples come from
+    outside although a detector would make them.
     """
 
-    def __init__(self, pack: RulePack, catalog: PackCatalog, zone: str = "UTC") -> None:
+    def __init__(
+        self,
+        pack: RulePack,
+        catalog: PackCatalog,
+        *,
+        zone: str = "UTC",
+        given: Sequence[int] = (),
+    ) -> None:
+        self._given = list(given)
         self._detectors = Detectors({pack.kind: pack.detectors}, catalog, {SITE: zone})
         self._rules = RuleEngine(pack.rules, catalog)
 
-    def take(self, batch: Batch, given: Sequence[int] = ()) -> Judged:
-        """Scores these samples and judges both; transitions in time order.
-
-        given: series whose samples come from outside although a detector would make them.
-        """
+    def take(self, batch: Batch) -> Judged:
+        """Scores these samples and judges both; transitions in time order."""
         scores = self._detectors.update(batch)
-        scores = scores.take(~np.isin(scores.series, given))
+        scores = scores.take(~np.isin(scores.series, self._given))
         return Judged(scores, self._rules.update(Batch.concat([batch, scores])))
 
 
@@ -91,9 +97,8 @@ def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[
     """
     catalog = PackCatalog(pack, asset)
     batch = _batch(catalog, series)
-    found = (
-        Rehearsal(pack, catalog).take(batch, [catalog.ids[point] for point in series]).transitions
-    )
+    given = [catalog.ids[point] for point in series]
+    found = Rehearsal(pack, catalog, given=given).take(batch).transitions
     found += _silences(pack, catalog, batch)
     return sorted(found, key=lambda t: (t.at_ns, t.key))
 
