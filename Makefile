@@ -1,9 +1,9 @@
-# make demo · make test · make check · make bench · make bench-edge · make bench-telemetry · make chaos · make chaos-telemetry · make fuzz
+# make demo · make test · make check · make bench · make bench-edge · make bench-telemetry · make bench-detection · make chaos · make chaos-telemetry · make fuzz
 VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-edge bench-telemetry chaos chaos-telemetry fuzz lock clean
+.PHONY: demo test check bench bench-edge bench-telemetry bench-detection chaos chaos-telemetry fuzz lock clean
 demo: $(VENV)/.ready
 	$(VENV)/bin/pms-iot demo
 
@@ -25,6 +25,14 @@ bench-edge: $(VENV)/.ready
 
 bench-telemetry: $(VENV)/.ready
 	$(PY) -m benchmarks telemetry telemetry_store telemetry_flow live_feed
+
+# Found faults, false alarms and speed of the detectors, beside river, rrcf and PySAD; SAVE=--save takes a new baseline.
+bench-detection: $(VENV)/.ready
+	$(PY) -m pip install -q uv
+	$(VENV)/bin/uv pip install -q --python $(PY) --group bench
+	$(PY) -m benchmarks nab synthetic skab batadal detection forecast
+	$(PY) -m benchmarks.fault_bench --jobs 2 $(SAVE)
+	$(PY) -m benchmarks.pictures
 
 # kill -9 over agent, engine and broker, full disks, mute links, lying devices; `make test` runs a short one.
 chaos: export CHAOS_KILLS ?= 60

@@ -6,9 +6,8 @@ from pkgutil import iter_modules
 
 import benchmarks
 
-names = sys.argv[1:] or [
-    m.name for m in iter_modules(benchmarks.__path__) if m.name not in ("__main__", "processes")
-]
+APART = ("__main__", "processes", "fault_bench", "pictures")  # not a benchmark, or one of an hour
+names = sys.argv[1:] or [m.name for m in iter_modules(benchmarks.__path__) if m.name not in APART]
 print(f"{'measured':58}{'by':34}{'median':>14}  unit")
 for name in names:
     for row in import_module(f"benchmarks.{name}").run():

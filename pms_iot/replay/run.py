@@ -10,7 +10,7 @@ from pms_iot.alerts.rule import Rule
 from pms_iot.alerts.transition import Transition
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.rulepacks import RulePack
-from pms_iot.rulepacks.rehearsal import Rehearsal
+from pms_iot.rulepacks.rehearsal import Rehearsal, Silences
 from pms_iot.telemetry.batch import Batch
 
 GROUP = 32  # assets of a kind that go together: the work for each time is more than that for its samples
@@ -126,12 +126,12 @@ def replay(
     samples = 0
     for pack, members in groups(packs, infos):
         catalog = ReplayCatalog(pack, members, beyond)
-        stage = Rehearsal(pack, catalog, zones=zones)
+        stage, silences = Rehearsal(pack, catalog, zones=zones), Silences(pack, catalog)
         book = _Book()
         for start_ns, end_ns, batch in _slices(store, catalog.measured, window, slice_samples):
             samples += len(batch)
             _note_first(catalog.measured, batch, samples_from)
-            book.add(stage.take(batch))
+            book.add(stage.take(batch).transitions + silences.take(batch))
             advance(end_ns - start_ns, len(batch))
         fired += book.fired(window)
     fired.sort(key=lambda f: (f.at_ns, f.rule.id, f.asset, f.point))

@@ -1,6 +1,7 @@
 """Assets of a kind, as its rule pack describes it, with the real detectors and the real rule engine."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,18 +19,24 @@ Columns = tuple[Sequence[int], Sequence[float]]
 """Times (Unix ns) and values of one point; NaN is a bad sample."""
 
 
+SITE = "rehearsal"
+
+
 class PackCatalog:
-    """The series of one asset that exists only in a rule pack; numbers count from 1."""
+    """The series of assets that exist only in a rule pack; numbers count from 1.
+
+    `ids` holds those of the first asset by point, `ids_of` those of each by asset and point.
+    """
 
     generation = 1
 
-    def __init__(self, pack: RulePack, asset: str) -> None:
+    def __init__(self, pack: RulePack, *assets: str) -> None:
         self._infos = [
             SeriesInfo(
-                id=i + 1,
-                asset_id=1,
+                id=nth * len(pack.points) + i + 1,
+                asset_id=nth + 1,
                 asset=asset,
-                site="rehearsal",
+                site=SITE,
                 kind=pack.kind,
                 point=point.key,
                 type=point.type,
@@ -41,28 +48,27 @@ class PackCatalog:
                 period_s=point.period_s,
                 derived=point.derived,
             )
+            for nth, asset in enumerate(assets)
             for i, point in enumerate(pack.points.values())
         ]
-        self.ids = {info.point: info.id for info in self._infos}
+        self.ids_of: dict[str, dict[str, int]] = {asset: {} for asset in assets}
+        for info in self._infos:
+            self.ids_of[info.asset][info.point] = info.id
+        self.ids = self.ids_of[assets[0]]
 
     def all(self) -> Iterable[SeriesInfo]:
         return self._infos
 
 
-def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[Transition]:
-    """What the pack's rules say of these samples, scores of its detectors included, in time order.
+class Judged(NamedTuple):
+    """What came of some samples: the scores that the detectors made, and what the rules said."""
 
-    A point that is given stands for itself, so a test may give a score directly. Silence is judged
-    wherever the data pause, not after their end. Raises KeyError for a point that the pack lacks.
-    """
-    catalog = PackCatalog(pack, asset)
-    given = [catalog.ids[point] for point in series]
-    found = Rehearsal(pack, catalog, given=given).take(_batch(catalog, series))
-    return sorted(found, key=lambda t: (t.at_ns, t.key))
+    scores: Batch
+    transitions: list[Transition]
 
 
 class Rehearsal:
-    """Everything that concludes from samples, for the assets of a kind in a catalog.
+    """What the pipeline asks of a pack's derived points, detectors and rules, piece by piece.
 
     zones: site -> IANA zone. given: series whose samples are not computed, for they come with the others.
     """
@@ -79,17 +85,37 @@ class Rehearsal:
         self._derived = Derived({pack.kind: pack.derived}, catalog, given)
         self._detectors = Detectors({pack.kind: pack.detectors}, catalog, zones)
         self._rules = RuleEngine(pack.rules, catalog)
-        self._silence = [_Silence(pack, infos) for infos in _by_asset(catalog)]
 
-    def take(self, batch: Batch) -> list[Transition]:
-        """What these samples, in order of time, begin and end. Any cut of the samples gives the same."""
+    def take(self, batch: Batch) -> Judged:
+        """What follows from these samples, in order of time. Any cut of the samples gives the same."""
         joined = Batch.concat([batch, self._derived.update(batch)])
         scores = self._detectors.update(joined)
         scores = scores.take(~np.isin(scores.series, self._given))
-        found = self._rules.update(Batch.concat([joined, scores]))
-        for silence in self._silence:
-            found += silence.take(batch)
-        return found
+        return Judged(scores, self._rules.update(Batch.concat([joined, scores])))
+
+
+class Silences:
+    """The dead-men of the assets of a catalog: judged wherever their data pause, not after their end."""
+
+    def __init__(self, pack: RulePack, catalog: SeriesSource) -> None:
+        self._of_assets = [_Silence(pack, infos) for infos in _by_asset(catalog)]
+
+    def take(self, batch: Batch) -> list[Transition]:
+        """What these samples, in order of time, begin and end."""
+        return [step for silence in self._of_assets for step in silence.take(batch)]
+
+
+def rehearse(pack: RulePack, asset: str, series: Mapping[str, Columns]) -> list[Transition]:
+    """What the pack's rules say of these samples, scores of its detectors included, in time order.
+
+    A point that is given stands for itself, so a test may give a score directly. Silence is judged
+    wherever the data pause, not after their end. Raises KeyError for a point that the pack lacks.
+    """
+    catalog = PackCatalog(pack, asset)
+    batch, given = _batch(catalog, series), [catalog.ids[point] for point in series]
+    found = Rehearsal(pack, catalog, given=given).take(batch).transitions
+    found += Silences(pack, catalog).take(batch)
+    return sorted(found, key=lambda t: (t.at_ns, t.key))
 
 
 def _batch(catalog: PackCatalog, series: Mapping[str, Columns]) -> Batch:
@@ -123,8 +149,6 @@ class _OneAsset:
 
 
 class _Silence:
-    """The dead-man of one asset: judged wherever its data pause, not after their end."""
-
     def __init__(self, pack: RulePack, infos: list[SeriesInfo]) -> None:
         rules = [rule for rule in pack.rules if rule.silent_for_s is not None]
         self._series = np.array([info.id for info in infos], np.int32)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
-from pms_simulators.faults import Fault
+from pms_simulators.faults import Fault, FaultPlan
 from pms_simulators.machines.booster_set import BoosterSet
 from pms_simulators.machines.drainage_pump import DrainagePump
 from pms_simulators.machines.elevator import Elevator
@@ -78,6 +79,11 @@ class SimulatedDevice:
     @property
     def faults(self) -> tuple[Fault, ...]:
         return self._place.faults.faults
+
+    def afflict(self, plan: FaultPlan) -> None:
+        """Puts these faults in the place of those that the device was made with, from now on."""
+        self._place = replace(self._place, faults=plan)
+        self.machine.afflict(plan)
 
     @property
     def size(self) -> int:

@@ -110,7 +110,12 @@ class Levels(dict[str, Active]):
         return active.level
 
 
-NO_FAULT = Levels()
+class _NoFault(Levels):
+    def of(self, name: str, pump: int = 0) -> float:
+        return 0.0
+
+
+NO_FAULT: Levels = _NoFault()
 
 
 class FaultPlan:
@@ -163,6 +168,14 @@ CATALOGUE: dict[str, dict[str, Words]] = {
         "phase_unbalance": Words("三相不平衡", "Phase unbalance"),
         "sensor_stuck": Words("出口压力传感器卡死", "Outlet pressure sensor stuck"),
         "pipe_burst": Words("管道爆裂", "Pipe burst"),
+        "impeller_wear": Words(
+            "叶轮磨损，扬程下降、电耗升高", "Impeller wear: less head, more energy"
+        ),
+        "check_valve": Words(
+            "止回阀不严，备用泵倒流", "Check valve leaks back through a standing pump"
+        ),
+        "seal_leak": Words("机械密封漏水", "Mechanical seal leaks onto the floor"),
+        "sensor_open": Words("出口压力信号断线", "Outlet pressure signal lost"),
         "pressure_drift": Words("压力传感器漂移", "Outlet pressure sensor drifts"),
         "comms_loss": _COMMS,
     },
@@ -174,6 +187,8 @@ CATALOGUE: dict[str, dict[str, Words]] = {
         "jockey_short_cycling": Words("稳压泵频繁启动", "Jockey pump short cycling"),
         "tank_low": Words("消防水池水位下降", "Fire pool level falls"),
         "phase_loss": Words("主电缺相", "Mains phase lost"),
+        "churn_loss": Words("主泵磨损，零流量压力下降", "Main pump worn: churn pressure falls"),
+        "bearing": Words("主泵轴承劣化", "Main pump bearing decays"),
         "comms_loss": _COMMS,
     },
     "drainage_pump": {
@@ -182,6 +197,7 @@ CATALOGUE: dict[str, dict[str, Words]] = {
         "check_valve": Words("止回阀失效，停泵倒转", "Check valve fails: backspin on stop"),
         "high_inflow": Words("来水过大，排水跟不上", "Inflow above pumping capacity"),
         "sensor_stuck": Words("液位传感器卡死", "Level sensor stuck"),
+        "dry_run": Words("水泵气缚，抽不出水", "Air-bound pump moves no water"),
         "winding_overheat": Words("绕组过热", "Winding overheats"),
         "comms_loss": _COMMS,
     },

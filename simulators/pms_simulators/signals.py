@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from functools import lru_cache
 
 _MASK = (1 << 64) - 1
 # Standard deviation of a sum of four uniform 16-bit numbers: 2 * 65536 / sqrt(12).
@@ -36,11 +37,14 @@ def gauss(key: int, index: int) -> float:
     return (total - 131070) / _SUM_SIGMA
 
 
+_target = lru_cache(maxsize=256)(gauss)
+
+
 def drift(key: int, t_s: float, period_s: float) -> float:
     """Noise of sigma <= 1 that wanders smoothly, with a new target every `period_s`."""
     index, rest = divmod(t_s, period_s)
     x = rest / period_s
-    low, high = gauss(key, int(index)), gauss(key, int(index) + 1)
+    low, high = _target(key, int(index)), _target(key, int(index) + 1)
     return low + (high - low) * x * x * (3 - 2 * x)
 
 

@@ -34,6 +34,10 @@ CUES = [
     ("booster_set", "pipe_burst", Step(), 5, lambda r: r["outlet_p"] < 0.44 and r["flow"] > 60),
     ("booster_set", "pressure_drift", Step(), 10,
      lambda r: r["p1_freq"] > 44 and r["flow"] < 17 and abs(r["outlet_p"] - 0.55) < 0.03),
+    ("booster_set", "seal_leak", Ramp(1800.0), 30, lambda r: r["flood"]),
+    ("booster_set", "sensor_open", Step(), 1, lambda r: r["outlet_p"] == 0 and r["flow"] > 3),
+    ("fire_pump", "churn_loss", Step(), 5, lambda r: r["churn_p"] < 1 and r["test_result"] == 3),
+    ("fire_pump", "bearing", Step(), 5, lambda r: r["vib"] > 6.6),
     ("fire_pump", "fail_to_start", Step(), 5, lambda r: r["main_fault"] and r["test_result"] == 2),
     ("fire_pump", "left_in_manual", Step(), 1, lambda r: not r["auto"]),
     ("fire_pump", "weak_battery", Step(), 5, lambda r: r["diesel_batt_a"] < 16),
@@ -45,6 +49,7 @@ CUES = [
     ("drainage_pump", "ragging", Step(), 60, lambda r: r["p1_current"] > 1.15 * 5.5),
     ("drainage_pump", "seal_leak", Ramp(1800.0), 30, lambda r: r["p1_seal_kohm"] < 50),
     ("drainage_pump", "check_valve", Step(), 60, lambda r: r["p1_reverse"]),
+    ("drainage_pump", "dry_run", Step(), 60, lambda r: r["p1_run"] and r["p1_current"] < 2.5),
     ("drainage_pump", "high_inflow", Step(), 10, lambda r: r["overflow"]),
     ("drainage_pump", "sensor_stuck", Step(), 60,
      lambda r: r["high_float"] and r["pit_level"] < 1.2),
@@ -99,8 +104,23 @@ def test_a_stuck_sensor_repeats_one_value_while_the_plant_goes_on(make_device, k
     assert len(values["after"]) > 3
 
 
+@pytest.mark.parametrize(("name", "pump"), [("impeller_wear", 1), ("check_valve", 2)])
+def test_a_worn_or_leaking_set_takes_more_power_for_the_same_water(make_device, name, pump):
+    """A worn impeller makes less head; water that leaks back through pump 2 is pumped twice."""
+    sick = make_device("booster_set", Fault(name, ONSET_S, math.inf, 1.0, Step(), pump))
+    sound = make_device("booster_set")
+    for device in (sick, sound):
+        device.advance(ONSET_S + 1800, 10**9)
+    a, b = sick.readings(), sound.readings()
+    assert not a["p2_run"]
+    assert a["flow"] == pytest.approx(b["flow"], rel=0.05)
+    assert a["p1_power"] > 1.1 * b["p1_power"]
+    assert a["p1_freq"] > 1.03 * b["p1_freq"]
+
+
 def test_every_fault_of_the_catalogue_is_tried_here():
     tried = {(kind, name) for kind, name, *_ in CUES}
+    tried |= {("booster_set", "impeller_wear"), ("booster_set", "check_valve")}
     tried |= {(kind, "sensor_stuck") for kind in ("booster_set", "drainage_pump")}
     named = {(kind, name) for kind in MACHINES for name in CATALOGUE[kind]}
     assert named - tried == {(kind, "comms_loss") for kind in MACHINES}  # test_modbus_server

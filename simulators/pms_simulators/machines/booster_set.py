@@ -11,6 +11,7 @@ from pms_simulators.machines.machine import STEP_S, Machine, Placement
 from pms_simulators.machines.pump_curve import MPA_PER_M, PumpCurve, motor_current
 from pms_simulators.registers import Field, bits
 from pms_simulators.signals import drift, gauss, uniform
+from pms_simulators.traffic import DEMAND_M3H, DEMAND_ON_FREE_DAYS, hourly
 
 SET_MPA = 0.55
 CURVE = PumpCurve(shutoff_m=58.0, drop=0.0372, best_m3h=20.0, efficiency=0.68)
@@ -21,11 +22,12 @@ KP, KI = 0.003, 0.0015  # per metre of pressure error, per step
 RUN_UP_N, JOIN_N = 0.05, 0.004  # per second: a drive's acceleration ramps
 VESSEL_TAU_S = 3.0
 SETTLE_STEPS = 300
+ROOM_S = 10.0
 DRY_TRIP_S = 60.0
 BURST_K = 15.0  # m3/h per sqrt(m) of the broken main
-DEMAND_M3H = (3.5, 3, 3, 3, 3.5, 6, 16, 27, 24, 16, 14, 15, 18, 14, 12, 12, 14, 20, 27, 30, 28, 22,
-              12, 6)  # fmt: skip
+BACKFLOW_K = 1.2  # m3/h per sqrt(m) through a check valve that stays open
 M3_PER_DAY, KWH_PER_DAY, RUN_H_PER_DAY, STARTS_PER_DAY = 345.0, 62.0, 10.5, 5.0
+LEAK_SEEN = 0.5  # from here on a leaking seal wets the floor as far as the flood switch
 DRY_RUNNING = 57  # Grundfos alarm number
 
 
@@ -106,6 +108,7 @@ class BoosterSet(Machine):
         self.tank, self._error_m = 2.0, 0.0
         self._first_day = place.calendar.day(-2 * 3600)  # duty rotates at 02:00
         self._lead = 0
+        self._looked, self._warm = -1, 0.0
         self._add_s = self._drop_s = self._cycle = self._dry_s = 0.0
         self._tripped = False
         self._stuck_at: float | None = None
@@ -117,7 +120,8 @@ class BoosterSet(Machine):
     def step(self, t: float) -> None:
         self.t = t
         self._levels = levels = self.place.faults.levels(t)
-        self._rotate(t)
+        if t % 60 < STEP_S:  # days begin on the minute
+            self._rotate(t)
         self._supply(levels)
         self._degrade(levels)
         self._sequence(levels)
@@ -165,12 +169,24 @@ class BoosterSet(Machine):
         self.tank += (tank - self.tank) * STEP_S / 120
 
     def _degrade(self, levels: Levels) -> None:
+        if not levels:
+            self._dry_s = 0.0
+            for pump in self.pumps:
+                pump.curve = CURVE
+            return
         for number, pump in enumerate(self.pumps, start=1):
             head = 1 - 0.2 * levels.of("cavitation", number)
             head *= 1 - 0.97 * levels.of("dry_run") * min(1.0, self._dry_s / 8)
+            worn = levels.of("impeller_wear", number)
+            head *= 1 - 0.15 * worn
             choked = (1 - 0.3 * levels.of("clogging", number)) ** -2
             if (head, choked) != (1.0, 1.0):
-                pump.curve = replace(CURVE, shutoff_m=58.0 * head, drop=0.0372 * choked)
+                pump.curve = replace(
+                    CURVE,
+                    shutoff_m=CURVE.shutoff_m * head,
+                    drop=CURVE.drop * choked,
+                    efficiency=CURVE.efficiency * (1 - 0.1 * worn),
+                )
             else:
                 pump.curve = CURVE
         self._dry_s = self._dry_s + STEP_S if levels.of("dry_run") else 0.0
@@ -216,8 +232,13 @@ class BoosterSet(Machine):
         return shown if self._stuck_at is None else self._stuck_at
 
     def _control(self, levels: Levels) -> None:
-        """PI in velocity form on the sensed pressure; the drives follow one speed."""
+        """PI in velocity form on the sensed pressure; the drives follow one speed.
+
+        Without a signal from the sensor the controller holds its speed.
+        """
         error_m = (SET_MPA - self._sensed(levels)) / MPA_PER_M
+        if levels.of("sensor_open"):
+            error_m = self._error_m = 0.0
         if abs(error_m) < 0.2:  # dead band of the pressure controller
             error_m = 0.0
         self.n += KP * (error_m - self._error_m) + KI * error_m
@@ -231,19 +252,18 @@ class BoosterSet(Machine):
 
     def demand_m3h(self, t: float) -> float:
         """Water wanted at the set pressure, by local time of day."""
-        hour = self.place.calendar.hour(t)
-        low, high = DEMAND_M3H[int(hour)], DEMAND_M3H[(int(hour) + 1) % 24]
-        mean = low + (high - low) * (hour % 1)
+        calendar = self.place.calendar
+        mean = hourly(calendar.day(t), calendar.hour(t), DEMAND_M3H, DEMAND_ON_FREE_DAYS)
         return mean * (1 + 0.06 * drift(self._demand_key, t, 180))
 
     def _hydraulics(self, t: float, levels: Levels) -> None:
         set_m, inlet_m = SET_MPA / MPA_PER_M, self.inlet / MPA_PER_M
         openness = self.demand_m3h(t) / math.sqrt(set_m) + BURST_K * levels.of("pipe_burst")
         if any(p.running for p in self.pumps):
-            target_m = self._operating_point(openness, inlet_m)
+            target_m = self._operating_point(openness, inlet_m, self._backflow(levels))
             rate = STEP_S / VESSEL_TAU_S
         else:  # the vessel alone feeds the demand
-            target_m, rate = min(inlet_m, set_m), STEP_S / 60
+            target_m, rate = min(inlet_m, set_m), STEP_S / self._vessel_s(levels)
         shown_m = self.pressure / MPA_PER_M
         shown_m += (target_m - shown_m) * rate
         self.pressure = shown_m * MPA_PER_M
@@ -253,13 +273,36 @@ class BoosterSet(Machine):
         self.flow = openness * math.sqrt(max(0.0, shown_m)) if wet else 0.0
         self.volume_m3 += self.flow * STEP_S / 3600
 
-    def _operating_point(self, openness: float, inlet_m: float) -> float:
-        """Outlet head where the pumps deliver what k sqrt(p) lets through, m (bisection)."""
+    def _vessel_s(self, levels: Levels) -> float:
+        """Time constant at which the vessel feeds the demand: the less air, the shorter.
+
+        In step with the starts per hour, so that pressure falls as far in each cycle.
+        """
+        return 900 / (1 + 14 * levels.of("short_cycling"))
+
+    def _backflow(self, levels: Levels) -> float:
+        """How far a standing pump's check valve lets water back, m3/h per sqrt(m)."""
+        if not levels:
+            return 0.0
+        return BACKFLOW_K * sum(
+            levels.of("check_valve", number)
+            for number, pump in enumerate(self.pumps, start=1)
+            if not pump.running
+        )
+
+    def _operating_point(self, openness: float, inlet_m: float, backflow: float) -> float:
+        """Outlet head where the pumps deliver what k sqrt(p) lets through, m.
+
+        Equal pumps without backflow have a closed form, others a bisection.
+        """
         curves = [
             (p.curve.shutoff_m * p.n * p.n + inlet_m, 1 / p.curve.drop)
             for p in self.pumps
             if p.running
         ]
+        if not backflow and all(curve == curves[0] for curve in curves):
+            head, gain = curves[0][0], len(curves) ** 2 * curves[0][1]
+            return gain * head / (openness * openness + gain)
         low, high = 0.0, max(head for head, _ in curves)
         for _ in range(14):
             middle = (low + high) / 2
@@ -267,7 +310,8 @@ class BoosterSet(Machine):
             for head, gain in curves:
                 if head > middle:
                     made += sqrt((head - middle) * gain)
-            if made > openness * sqrt(middle):
+            lost = backflow * sqrt(max(0.0, middle - inlet_m)) if backflow else 0.0
+            if made - lost > openness * sqrt(middle):
                 low = middle
             else:
                 high = middle
@@ -277,19 +321,21 @@ class BoosterSet(Machine):
         unbalance = 3.0 * levels.of("phase_unbalance")  # per cent of voltage
         room = self._room()
         for number, pump in enumerate(self.pumps, start=1):
-            pump.power = pump.curve.power_kw(pump.flow, pump.n)
-            pump.current = motor_current(pump.power, 6.0 * pump.n) if pump.running else 0.0
-            self._fault_current(pump, number, t, levels)
-            heat = 6 + 3.2 * pump.power + 2 * unbalance**2 if pump.running else 0.0
+            heat = warm = pump.power = pump.current = 0.0
+            if pump.running:
+                pump.power = pump.curve.power_kw(pump.flow, pump.n)
+                pump.current = motor_current(pump.power, 6.0 * pump.n)
+                self._fault_current(pump, number, t, levels)
+                heat = 6 + 3.2 * pump.power + 2 * unbalance**2
+                warm = 20 * pump.n + 25 * levels.of("bearing", number) ** 2
+                warm += min(60.0, 2 * self._dry_s / 60)
+                pump.run_h += STEP_S / 3600
+                self.energy_kwh += pump.power * STEP_S / 3600
             pump.drive_temp += (room + heat - pump.drive_temp) * STEP_S / 600
-            warm = 20 * pump.n + 25 * levels.of("bearing", number) ** 2 if pump.running else 0.0
-            warm += min(60.0, 2 * self._dry_s / 60) if pump.running else 0.0
             pump.bearing_temp += (room + warm - pump.bearing_temp) * STEP_S / 1200
-            pump.run_h += STEP_S / 3600 * pump.running
-            self.energy_kwh += pump.power * STEP_S / 3600
 
     def _fault_current(self, pump: PumpState, number: int, t: float, levels: Levels) -> None:
-        if not pump.running:
+        if not levels:
             return
         if levels.of("dry_run"):
             emptied = levels.of("dry_run") * min(1.0, self._dry_s / 8)
@@ -304,8 +350,13 @@ class BoosterSet(Machine):
         return frozenset() if self._stuck_at is None else frozenset({"outlet_p"})
 
     def _room(self) -> float:
-        hour = self.place.calendar.hour(self.t)
-        return 22 + 2 * math.sin((hour - 9) / 24 * 2 * math.pi)
+        """Room temperature, looked at every ten seconds."""
+        look = int(self.t // ROOM_S)
+        if look != self._looked:
+            t = look * ROOM_S
+            daily = 2 * math.sin((self.place.calendar.hour(t) - 9) / 24 * 2 * math.pi)
+            self._looked, self._warm = look, 22 + daily + 0.3 * self.place.weather.warmth_c(t)
+        return self._warm
 
     def _pump_values(self, number: int, pump: PumpState) -> dict[str, float]:
         bearing = self._levels.of("bearing", number)
@@ -325,10 +376,13 @@ class BoosterSet(Machine):
     def _outlet(self) -> float:
         s = self._levels.of("cavitation")
         ripple = self.pressure * 0.05 * s * gauss(self._ripple, int(self.t))
+        if self._levels.of("sensor_open"):
+            return 0.0  # a broken 4-20 mA loop: the input's lower end
         return self._sensed(self._levels) + (ripple if self._stuck_at is None else 0.0)
 
     def values(self) -> dict[str, float]:
         unbalance = self._levels.of("phase_unbalance")
+        leak = self._levels.of("seal_leak")
         on = any(p.running for p in self.pumps)
         low_inlet = self._tripped or self.inlet < 0.02
         found: dict[str, float] = {
@@ -336,13 +390,13 @@ class BoosterSet(Machine):
             "flow": self.flow, "tank_level": self.tank,
             "auto": True, "remote": False, "low_inlet": low_inlet,
             "tank_low": self.tank < 0.5, "tank_high": self.tank > 2.9,
-            "overpressure": self.pressure > 0.75, "flood": False, "mains": True, "door": False,
+            "overpressure": self.pressure > 0.75, "flood": leak >= LEAK_SEEN, "mains": True, "door": False,
             "fault_code": DRY_RUNNING if self._tripped else 0,
             "v1": 384 + 8 * unbalance, "v2": 384 - 3 * unbalance, "v3": 384 - 11.5 * unbalance,
             "i_unbalance": 1.5 + 24 * unbalance if on else 0.0,
             "energy": self.energy_kwh, "volume": self.volume_m3,
             "cl": 0.30 + 0.03 * uniform(self._weather, int(self.t // 600)), "turb": 0.25,
-            "ph": 7.3, "room_temp": self._room(), "room_rh": 62.0,
+            "ph": 7.3, "room_temp": self._room(), "room_rh": 62.0 + 30 * leak,
         }  # fmt: skip
         for number, pump in enumerate(self.pumps, start=1):
             found |= self._pump_values(number, pump)

@@ -21,6 +21,7 @@ WINDING_TAU_S = 600.0
 PTC_TRIP_OHM = 3600.0
 INFLOW_M3H = (2, 1.5, 1.5, 1.5, 1.5, 2.5, 5, 7, 6.5, 5, 4.5, 5, 6, 5, 4, 4, 4.5, 6, 7, 7.5, 7, 6, 4,
               3)  # fmt: skip
+RAIN_M3H_PER_MM_H, SEEPAGE_M3H = 0.35, 2.0  # of a ramp and light wells; of soaked ground
 STARTS_PER_DAY, RUN_H_PER_DAY = 48.0, 2.9
 
 
@@ -97,7 +98,9 @@ class DrainagePump(Machine):
         hour = self.place.calendar.hour(t)
         low, high = INFLOW_M3H[int(hour)], INFLOW_M3H[(int(hour) + 1) % 24]
         mean = low + (high - low) * (hour % 1)
-        return max(0.2, mean * (1 + 0.15 * drift(self._rain, t, 600)))
+        weather = self.place.weather
+        rain = RAIN_M3H_PER_MM_H * weather.rain_mm_h(t) + SEEPAGE_M3H * weather.wetness(t)
+        return max(0.2, mean * (1 + 0.15 * drift(self._rain, t, 600))) + rain
 
     def _sensed(self, levels: Levels) -> float:
         if not levels.of("sensor_stuck"):
@@ -151,7 +154,8 @@ class DrainagePump(Machine):
         pump = self.pumps[number - 1]
         if not pump.running or self.level <= 0.1:
             return 0.0
-        return PUMP_M3H * (1 - 0.5 * self._levels.of("ragging", number))
+        lost = 0.5 * self._levels.of("ragging", number)
+        return PUMP_M3H * (1 - lost) * (1 - self._levels.of("dry_run", number))
 
     def reverse(self, number: int, t: float) -> bool:
         """Backspin for 5-30 s after a stop while the check valve does not close."""
@@ -180,7 +184,8 @@ class DrainagePump(Machine):
         rags = self._levels.of("ragging", number)
         choke = 0.4 * rags * (1 + 0.05 * gauss(self._rain, int(self.t)))
         inrush = 1.1 if self.t - pump.started_s < 2 else 1.0
-        return RATED_A * 0.92 * (1 + choke) * inrush
+        unloaded = 1 - 0.6 * self._levels.of("dry_run", number)
+        return RATED_A * 0.92 * (1 + choke) * inrush * unloaded
 
     # ---- what the controller reports
     def frozen(self) -> frozenset[str]:

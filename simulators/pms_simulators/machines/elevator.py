@@ -13,6 +13,7 @@ from pms_simulators.faults import NO_FAULT, Levels
 from pms_simulators.machines.machine import STEP_S, Machine, Placement
 from pms_simulators.registers import Field, bits
 from pms_simulators.signals import drift, gauss, generator, uniform
+from pms_simulators.traffic import RIDES_ON_FREE_DAYS, RIDES_PER_HOUR, is_free
 
 BOTTOM, TOP, LOBBY = -2, 33, 1
 FLOOR_M = 2.85
@@ -20,11 +21,10 @@ RATED_MPS, ACCEL_MPS2 = 1.75, 0.8
 RESCUE_MPS, RELEVEL_MPS, CREEP_MPS, CREEP_M = 0.15, 0.25, 0.15, 1.3
 DOOR_ZONE_M = 0.1
 MOTOR_TAU_S = 35 * 60.0
+AMBIENT_S = 10.0
 STANDING_DUTY = 0.45  # drive, brake coil and magnetising losses while the car stands
 DRAG_DUTY = 0.3  # a dragging brake or a failed fan heats the motor even between trips
 BALANCE_LOAD = 45.0  # per cent of rated load that the counterweight balances
-RIDES_PER_HOUR = (2, 1, 1, 1, 1, 3, 12, 28, 28, 16, 12, 14, 16, 12, 10, 12, 16, 26, 30, 22, 18, 14,
-                  8, 4)  # fmt: skip
 RUNS_PER_DAY, MOVING_H_PER_DAY, KWH_PER_DAY = 560, 3.9, 16.0
 
 NORMAL = 1
@@ -144,6 +144,7 @@ class Elevator(Machine):
         self._trip_noise = place.key("trip")
         self._chance = place.key("chance")
         self._weather = place.key("weather")
+        self._looked, self._warm = -1, 0.0
         self._rides: deque[Ride] = deque()
         self._hour = math.floor(begin_s / 3600) - 1
         self.phase, self.phase_end = Phase.IDLE, math.inf
@@ -199,8 +200,10 @@ class Elevator(Machine):
 
     def _rides_of(self, hour: int) -> list[Ride]:
         rng = generator(self._traffic, hour)
-        clock_hour = int(self.place.calendar.hour(hour * 3600 + 1800))
-        mean = RIDES_PER_HOUR[clock_hour]
+        middle_s = hour * 3600 + 1800
+        clock_hour = int(self.place.calendar.hour(middle_s))
+        free = is_free(self.place.calendar.day(middle_s))
+        mean = (RIDES_ON_FREE_DAYS if free else RIDES_PER_HOUR)[clock_hour]
         count = max(0, round(mean + math.sqrt(mean) * rng.uniform(-1, 1)))
         times = sorted(hour * 3600 + rng.uniform(0, 3600) for _ in range(count))
         return [self._ride_at(at, clock_hour, rng.random, rng.randint) for at in times]
@@ -369,8 +372,14 @@ class Elevator(Machine):
             self._overheated = False
 
     def _ambient(self) -> float:
-        hour = self.place.calendar.hour(self.t)
-        return 25 + 3 * math.sin((hour - 9) / 24 * 2 * math.pi) + drift(self._weather, self.t, 7200)
+        """Machine room, looked at every ten seconds."""
+        look = int(self.t // AMBIENT_S)
+        if look != self._looked:
+            t = look * AMBIENT_S
+            hour = self.place.calendar.hour(t)
+            daily = 3 * math.sin((hour - 9) / 24 * 2 * math.pi) + drift(self._weather, t, 7200)
+            self._looked, self._warm = look, 25 + daily + 0.5 * self.place.weather.warmth_c(t)
+        return self._warm
 
     def _count(self) -> None:
         if self.phase is Phase.MOVING:

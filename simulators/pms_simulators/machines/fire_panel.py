@@ -167,6 +167,7 @@ class FirePanel(Machine):
 
     def _earth_kohm(self) -> float:
         dry = 900 + 40 * drift(self._weather, self.t, 3600)
+        dry *= 1 - 0.75 * self.place.weather.wetness(self.t)
         return dry * (5 / 1000) ** self._levels.of("ground_fault")
 
     def _loop_values(self, loop: int) -> dict[str, float]:

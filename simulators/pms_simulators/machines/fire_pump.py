@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from pms_simulators.faults import NO_FAULT, Levels
+from pms_simulators.faults import NO_FAULT, FaultPlan, Levels
 from pms_simulators.machines.machine import STEP_S, Machine, Placement
 from pms_simulators.machines.pump_curve import MPA_PER_M, PumpCurve, motor_current
 from pms_simulators.registers import Field, bits
@@ -20,8 +20,9 @@ TEST_S, CHURN_S, START_S, NO_START_S = 600.0, 120.0, 6.0, 60.0
 WEEK_S, TEST_WEEKDAY_S = 7 * 86400.0, 4 * 86400 + 10 * 3600.0  # Mondays at 10:00 local
 CHECK_AFTER_S = 60.0  # a patrol test follows a change of the pump's condition
 POOL_M, ROOF_M = 4.0, 2.5
-TESTED = ("fail_to_start", "weak_battery", "suction_valve_closed")
-START_BY_TEST, PASS, NO_START = 5, 1, 2
+TESTED = ("fail_to_start", "weak_battery", "suction_valve_closed", "churn_loss", "bearing")
+START_BY_TEST, PASS, NO_START, LOW_PRESSURE = 5, 1, 2, 3
+LOW_SHARE = 0.05  # a churn pressure that much below the curve fails the test
 
 
 class FirePump(Machine):
@@ -65,6 +66,7 @@ class FirePump(Machine):
 
     def __init__(self, place: Placement, begin_s: float) -> None:
         super().__init__(place, begin_s)
+        self._levels: Levels = NO_FAULT
         self._noise = place.key("trip")
         self._weather = place.key("weather")
         self.pressure, self._jockey = 1.0, False
@@ -79,15 +81,21 @@ class FirePump(Machine):
         self._passed_local_s = self._slot_local_s(begin_s)
         self._result, self._start_time, self._churn = PASS, START_S, self._churn_mpa()
         self._main_fault = False
-        self._checks = sorted(
+        self._checks = self._planned_checks(begin_s)
+        self.bearing_temp = 24.0
+
+    def _planned_checks(self, after_s: float) -> list[float]:
+        return sorted(
             at + CHECK_AFTER_S
-            for f in place.faults.faults
+            for f in self.place.faults.faults
             if f.name in TESTED
             for at in (f.onset_s, f.end_s)
-            if at + CHECK_AFTER_S > begin_s
+            if after_s < at + CHECK_AFTER_S < math.inf
         )
-        self.bearing_temp = 24.0
-        self._levels: Levels = NO_FAULT
+
+    def afflict(self, faults: FaultPlan) -> None:
+        super().afflict(faults)
+        self._checks = self._planned_checks(self.t)
 
     def _slot_local_s(self, t: float) -> float:
         """Local time of the last weekly slot at or before `t`."""
@@ -95,8 +103,12 @@ class FirePump(Machine):
         return local - (local - TEST_WEEKDAY_S) % WEEK_S
 
     def _churn_mpa(self) -> float:
-        shutoff = CURVE.shutoff_m * MPA_PER_M + 0.05
+        shutoff = CURVE.shutoff_m * (1 - self._wear()) * MPA_PER_M + 0.05
         return shutoff + 0.003 * gauss(self._noise, self.main_starts)
+
+    def _wear(self) -> float:
+        """Share of its head that the main pump has lost: 5 % a year, ten at full severity."""
+        return 0.10 * self._levels.of("churn_loss")
 
     # ---- one step
     def step(self, t: float) -> None:
@@ -133,10 +145,11 @@ class FirePump(Machine):
         if self._testing and t - self._test_at >= CHURN_S and self._churning_done(t):
             self._churn = self._churn_mpa()
             self._start_time = START_S + 0.3 * gauss(self._noise, self.main_starts + 1)
-            self._result = PASS
+            self._result = PASS if self._wear() < LOW_SHARE else LOW_PRESSURE
             self._passed_local_s = self.place.calendar.local_s(t)
         self.run_s += STEP_S if self.main_running else 0.0
-        heat = 18.0 if self.main_running else 0.0
+        worn = levels.of("bearing")
+        heat = 18.0 + 25 * worn * worn if self.main_running else 0.0
         self.bearing_temp += (self._room() + 2 + heat - self.bearing_temp) * STEP_S / 900
 
     def _churning_done(self, t: float) -> bool:
@@ -153,7 +166,7 @@ class FirePump(Machine):
 
     def _hold_pressure(self, t: float, levels: Levels) -> None:
         if self.main_running and t - self._test_at > START_S:
-            head = CURVE.head(self.test_flow_lps() * 3.6, 1.0) * MPA_PER_M
+            head = CURVE.head(self.test_flow_lps() * 3.6, 1.0) * (1 - self._wear()) * MPA_PER_M
             target = head + max(0.0, self._suction(levels))
             self.pressure += (target - self.pressure) * STEP_S / 4
             self._jockey = False
@@ -185,7 +198,8 @@ class FirePump(Machine):
 
     def _room(self) -> float:
         hour = self.place.calendar.hour(self.t)
-        return 18 + 2 * math.sin((hour - 9) / 24 * 2 * math.pi)
+        daily = 2 * math.sin((hour - 9) / 24 * 2 * math.pi)
+        return 18 + daily + 0.25 * self.place.weather.warmth_c(self.t)
 
     def _cranking_v(self) -> float:
         """The diesel is cranked for 10 s in every test: the battery gives way under load."""
@@ -215,7 +229,7 @@ class FirePump(Machine):
         return {"i_main": main, "i_standby": 0.0, "i_jockey": 3.4 if self._jockey else 0.0}
 
     def values(self) -> dict[str, float]:
-        lost = self._levels.of("phase_loss")
+        lost, worn = self._levels.of("phase_loss"), self._levels.of("bearing")
         days = (self.place.calendar.local_s(self.t) - self._passed_local_s) / 86400
         return self._status() | self._currents() | {
             "system_p": self.pressure, "suction_p": self._suction(self._levels),
@@ -225,7 +239,7 @@ class FirePump(Machine):
             "v1": 385.0, "v2": 384.0, "v3": 386.0 * (1 - 0.55 * lost),
             "diesel_batt_a": self._cranking_v(), "diesel_batt_b": 25.9,
             "fuel": 88.0, "coolant": 42.0 + drift(self._weather, self.t, 3600),
-            "vib": 1.1 if self.main_running else 0.05, "bearing_temp": self.bearing_temp,
+            "vib": 1.1 + 15.0 * max(0.0, worn - 0.5) if self.main_running else 0.05, "bearing_temp": self.bearing_temp,
             "room_temp": self._room(), "days_since_test": math.floor(max(0.0, days)),
             "churn_p": self._churn, "test_result": self._result,
         }  # fmt: skip

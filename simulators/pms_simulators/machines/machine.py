@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 from pms_simulators.clock import LocalCalendar
 from pms_simulators.faults import FaultPlan
 from pms_simulators.registers import Field
 from pms_simulators.signals import stream
+from pms_simulators.weather import Weather
 
 STEP_S = 1.0
 
@@ -28,6 +30,11 @@ class Placement:
         """Key of one source of randomness of this asset."""
         return stream(self.seed, self.asset, name)
 
+    @cached_property
+    def weather(self) -> Weather:
+        """The same for all machines of a scenario."""
+        return Weather(stream(self.seed, "weather"), self.calendar)
+
 
 class Machine(ABC):
     """A model stepped on a fixed grid of STEP_S simulated seconds.
@@ -43,6 +50,10 @@ class Machine(ABC):
     def __init__(self, place: Placement, begin_s: float) -> None:
         self.place = place
         self.t = begin_s
+
+    def afflict(self, faults: FaultPlan) -> None:
+        """From here on these faults act instead of those that the machine was set up with."""
+        self.place = replace(self.place, faults=faults)
 
     @abstractmethod
     def step(self, t: float) -> None:
