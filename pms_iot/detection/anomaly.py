@@ -8,7 +8,7 @@ Source: the study in the detection reference.
 Params, all optional: unit (s; the step that all time constants are multiples of: the point's period or
 the time between its samples, whichever is longer), freeze (s, after which the new state is taken for
 normal), band (s between two samples of band and scores while nothing happens), fall (s of data over
-which the limit falls from its high start).
+which the limit falls from its high start), least (where its fall ends).
 """
 
 from collections.abc import Mapping
@@ -71,6 +71,7 @@ class Anomaly(ColumnarDetector):
         self._warmup_s = np.array([w.spec.warmup_s for w in watched])
         self._target = np.array([w.spec.budget for w in watched])
         self._fall_s = np.array([w.param("fall", budget.FALL_S) for w in watched])
+        self._least = np.array([w.param("least", budget.LEAST) for w in watched])
         self._calendar = Calendar([w.zone for w in watched])
         return (
             {
@@ -258,6 +259,7 @@ class Anomaly(ColumnarDetector):
             np.where(speaks, score, 0.0),
             self._target[rows],
             self._fall_s[rows],
+            self._least[rows],
         )
         since = np.where(opened, at, since)
         seen = np.where((over > 1) | (raw > limit / 2), at, state["alarm.seen"][rows])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pms_iot.kernel.arrays import Arrays
 
-START, LEAST, MOST = 60.0, 8.0, 400.0  # of a limit
+START, LEAST, MOST = 60.0, 6.0, 400.0  # of a limit
 FALL_S = 14 * 86_400.0
 _MONTH_S = 30 * 86_400.0
 _STEP = 0.25  # of the logarithm of a limit, for one alarm
@@ -42,21 +42,27 @@ def limits(state: Arrays, rows: Rows | slice) -> Floats:
 
 
 def passed(
-    state: Arrays, rows: Rows | slice, dt_s: Floats, score: Floats, budget: Floats, fall_s: Floats
+    state: Arrays,
+    rows: Rows | slice,
+    dt_s: Floats,
+    score: Floats,
+    budget: Floats,
+    fall_s: Floats,
+    least: Floats | float = LEAST,
 ) -> None:
     """So much time has passed. score: what was seen; budget: alarms a month; fall_s: how long the limit
-    falls at first, in seconds of data."""
+    falls at first, in seconds of data; least: where it ends."""
     age = state["limit.age"][rows]
     falling = age < fall_s
     worst = np.where(falling, np.maximum(state["limit.worst"][rows], score), 0.0)
     fall = np.where(
         falling,
-        np.log(START / LEAST) / fall_s,
+        np.log(START / least) / fall_s,
         _STEP * _AIM * budget / _MONTH_S,
     )
-    least = np.log(np.maximum(LEAST, _ABOVE * worst))
+    lowest = np.log(np.maximum(least, _ABOVE * worst))
     limit = state["limit"][rows]
-    state["limit"][rows] = np.maximum(limit - fall * dt_s, np.minimum(limit, least))
+    state["limit"][rows] = np.maximum(limit - fall * dt_s, np.minimum(limit, lowest))
     state["limit.worst"][rows] = worst
     state["limit.age"][rows] = age + dt_s
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class StateSnapshot(Table, table=True):
-    """The last saved state of one stateful part (`alerts`, `detector.seasonal`, …), or a piece of one."""
+    """The last saved state of one stateful part (`alerts`, `detectors`, …), or a piece of one."""
 
     name: str = Field(primary_key=True)
     config_hash: str  # a snapshot of other rules or another version is not restored

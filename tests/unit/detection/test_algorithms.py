@@ -137,7 +137,7 @@ def test_nine_of_ten_values_lie_up_to_the_bin_of_the_90_percent_quantile() -> No
 
 
 ANOMALY, EXCESS, LOW, HIGH, CAUSE = range(10, 15)
-QUICK = {"warmup_s": 600.0, "fall": 4500.0}
+QUICK = {"warmup_s": 600.0, "fall": 4500.0, "least": 8.0}
 
 
 def anomaly(**more: float) -> Anomaly:
