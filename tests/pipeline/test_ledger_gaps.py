@@ -205,7 +205,7 @@ def test_the_points_of_an_asset_are_compared_with_their_periods(plant: Plant) ->
     sources = Sources(plant.rig.core, plant.rig.samples, plant.path.catalog)
     lines = point_lines(sources, "PU-01", ns(0), ns(10**6), plant.rig.clock.now())
     by_point = {line.info.point: line for line in lines}
-    assert {"temp", "head", "level", "smoke"} == by_point.keys()
+    assert {"temp", "head", "level", "smoke", "run"} == by_point.keys()
     assert by_point["head"].complete is None
     temp = by_point["temp"]
     assert temp.complete is not None
@@ -230,7 +230,7 @@ def test_a_gateway_knows_better_than_the_register_what_to_expect(plant: Plant) -
     sources = Sources(plant.rig.core, plant.rig.samples, plant.path.catalog)
     lines = point_lines(sources, "PU-01", ns(0), ns(10**6), plant.rig.clock.now())
     periods = {line.info.point: line.info.period_s for line in lines}
-    assert periods == {"temp": 50.0, "level": 10.0, "head": None, "smoke": None}
+    assert periods == {"temp": 50.0, "level": 10.0, "head": None, "smoke": None, "run": None}
     with transaction(plant.rig.core) as session:
         until = plant.rig.clock.now()
         [day] = gateway_days(session, plant.path.catalog, T0, T0 + timedelta(days=1), until)
