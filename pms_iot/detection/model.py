@@ -41,11 +41,17 @@ class Models:
         for info in infos:
             assets.setdefault(info.kind, {}).setdefault(info.asset, {})[info.point] = info
         self._models: dict[Key, AssetModel] = {
-            (kind, spec.name): AssetModel(spec, watched)
+            (kind, spec.name): AssetModel(
+                spec,
+                [
+                    _modelled(spec, asset, points, zones)
+                    for asset, points in assets.get(kind, {}).items()
+                    if any(point.key in points for point in spec.targets())
+                ],
+            )
             for kind, of_kind in specs.items()
             for spec in of_kind
             if spec.detector == MODEL
-            if (watched := _watched(spec, assets.get(kind, {}), zones))
         }
         inputs = [
             series
@@ -130,17 +136,6 @@ class Models:
         unless the asset has a newer one then. Called between two updates."""
         if key in self._models:
             self._models[key].offer(learned)
-
-
-def _watched(
-    spec: DetectorSpec, assets: Mapping[str, Mapping[str, SeriesInfo]], zones: Mapping[str, str]
-) -> list[Modelled]:
-    """The assets that have a point to be judged."""
-    return [
-        _modelled(spec, asset, points, zones)
-        for asset, points in assets.items()
-        if any(point.key in points for point in spec.targets())
-    ]
 
 
 def _modelled(

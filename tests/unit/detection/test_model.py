@@ -186,14 +186,6 @@ def test_memory_is_bounded() -> None:
     assert len(models.snapshot()) == early
 
 
-def test_a_model_of_which_there_is_no_asset_yet_says_nothing() -> None:
-    models = build(())
-    assert len(models.update(DATA)) == 0
-    grown = build()
-    grown.restore(models.snapshot())
-    assert rows(grown.update(DATA)) == WHOLE
-
-
 def test_an_asset_scores_the_same_alone_and_beside_others() -> None:
     alone = build(("A1",)).update(DATA)
     assert rows(alone) == [row for row in WHOLE if row[0] >= 200]
