@@ -206,3 +206,14 @@ def test_durations_name_one_unit():
     assert duration(119, "en") == "119 s"
     assert duration(120, "en") == "2 min"
     assert duration(timedelta(days=3), "zh") == "3 天"
+
+
+def test_what_detectors_make_is_folded_away_and_states_stand_beside_the_name(log_in: LogIn):
+    page = log_in("viewer").get("/a/EL-01").text
+    folded = page[page.index("<details>") : page.index("</details>")]
+    assert "Motor temperature, anomaly score" in folded
+    assert "Energy per trip" not in folded
+    live = page[page.index('id="live-values"') : page.index("<details>")]
+    assert "Energy per trip" in live and "anomaly score" not in live
+    head = page[page.index("<h1>") : page.index('class="split"')]
+    assert "Operating state" in head

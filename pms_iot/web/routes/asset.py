@@ -42,6 +42,8 @@ def asset_page(visit: Looking, code: str, point: str = "", span: Span = "24h") -
         planned = _planned(session, visit, status)
         supply = session.get(Asset, status.asset.supply_id) if status.asset.supply_id else None
     chosen = _chosen(status, point)
+    derived = [value for value in status.values if value.info.derived]
+    computed = [value for value in derived if "." not in value.info.point]
     today = local_date(visit.now, status.site.timezone)
     due = status.asset.inspection_due_on
     return page(
@@ -50,7 +52,9 @@ def asset_page(visit: Looking, code: str, point: str = "", span: Span = "24h") -
         status=status,
         asset=status.asset,
         measured=[value for value in status.values if not value.info.derived],
-        derived=[value for value in status.values if value.info.derived],
+        states=[value for value in computed if value.info.type == "enum"],
+        computed=computed,
+        scores=[value for value in derived if value not in computed],
         point=chosen,
         complete=_complete(visit, code, chosen, span),
         span=span,
