@@ -93,7 +93,8 @@ class AssetModel:
         inputs = [asset.inputs for asset in self.watched]
         self._rows = AssetRows(inputs, hold_s, self._step_s)
         width = len(spec.points)
-        self._has = np.array(inputs, np.int64).reshape(len(inputs), -1)[:, :width] >= 0
+        of_points = [series[:width] for series in inputs]
+        self._has = np.array(of_points, np.int64).reshape(len(inputs), width) >= 0
         self._calendar = Calendar([asset.zone for asset in self.watched])
         self._out = _Outputs(self.watched, self._points)
         size = len(self.watched)

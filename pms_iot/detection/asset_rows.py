@@ -43,7 +43,7 @@ class AssetRows:
     def __init__(
         self, inputs: Sequence[Sequence[int]], hold_s: Sequence[Sequence[float]], step_s: float
     ) -> None:
-        series = np.array(inputs, np.int64).reshape(len(inputs), -1)
+        series = np.array(inputs, np.int64).reshape(len(inputs), max(map(len, inputs), default=0))
         self._step_ns = step_s * S
         self._hold_ns = (np.array(hold_s).reshape(series.shape) * S).astype(np.int64)
         size = int(series.max(initial=-1)) + 2  # the last stands for all series beyond

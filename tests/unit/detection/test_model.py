@@ -201,6 +201,17 @@ def test_assets_that_come_later_leave_the_others_as_they_were() -> None:
     assert [row for row in rows(grown.update(late)) if row[0] < 200] == expected
 
 
+def test_a_site_without_such_an_asset_starts_and_takes_one_that_comes() -> None:
+    empty, later, alone = build(()), build(("A0",)), build(("A0",))
+    batch = stream(600)
+    assert len(empty.update(batch)) == 0
+    later.restore(empty.snapshot())
+    found, expected = later.update(batch), alone.update(batch)
+    assert len(expected) > 0
+    assert np.array_equal(found.series, expected.series)
+    assert np.array_equal(found.value, expected.value)
+
+
 # -- what it is for ------------------------------------------------------------------------------
 
 
