@@ -29,6 +29,7 @@ _CAUSES = np.array(
 )
 _FAMILY = (_CAUSES[:, None] == np.arange(7)).astype(np.float64)
 _RECORDS, _FEATURES = 7, len(_CAUSES)
+_FIRST_BIN = np.arange(_FEATURES) * tail.BINS
 _SPIKE = 7  # the feature that the expected band is made of
 _FLOOR = 5e-4  # of the physical range: below it, it is the converter that moves, not the machine
 _FINE = 2e-3  # of the range seen so far: likewise
@@ -54,6 +55,7 @@ class _Sample:
     count: Floats
     bins: tuple[Rows, Rows]
     floor: Floats
+    rest_ns: Floats  # how long a score silences lower ones
 
 
 class Anomaly(ColumnarDetector):
@@ -81,6 +83,7 @@ class Anomaly(ColumnarDetector):
                 "step": np.zeros(size),  # usual time between samples, s
                 "past": np.zeros((size, _FEATURES, tail.BINS), np.float32),
                 "common": np.zeros((size, _FEATURES), np.uint8),  # bin of the 90 % quantile
+                # How many scores of each bin or a higher one have counted.
                 "emitted": np.zeros((size, _EMITTED), np.float32),
                 "emitted.at": np.zeros(size, np.int64),
                 "emitted.score": np.zeros(size),
@@ -191,7 +194,8 @@ class Anomaly(ColumnarDetector):
         bins = self._calendar.place(rows, at)
         span = state["high"][rows, 0] - state["low"][rows, 0]
         floor = np.maximum(self._floor[rows], _FINE * np.maximum(span, 0.0))
-        return _Sample(rows, at, value, dt_s, steps, count, (bins[1], bins[0]), floor)
+        rest_ns = _REFRACTORY * unit_s * S
+        return _Sample(rows, at, value, dt_s, steps, count, (bins[1], bins[0]), floor, rest_ns)
 
     def _improbability(self, rows: Rows, features: Floats, bins: tail.Bins) -> Floats:
         """(n, features): -log10 of the tail probability where it is under 10 %, else 0."""
@@ -204,10 +208,10 @@ class Anomaly(ColumnarDetector):
     def _remember(self, rows: Rows, bins: tail.Bins, count: Floats, may: Mask) -> None:
         """Adds to the pasts, and from time to time looks where their 90 % lies."""
         state = self._state
-        known = rows[may & (count >= _SETTLED)]
+        known = np.flatnonzero(may & (count >= _SETTLED))
         flat = state["past"].reshape(-1)
-        place = (known[:, None] * _FEATURES + np.arange(_FEATURES)) * tail.BINS
-        flat[place + bins[may & (count >= _SETTLED)]] += 1
+        place = rows[known, None] * (_FEATURES * tail.BINS) + _FIRST_BIN
+        flat[place + bins[known]] += 1
         n = count.astype(np.int64)
         # What was learned while the models were young counts for less and less.
         doubled = rows[(n >= _FRESH) & (n & (n - 1) == 0)]
@@ -224,23 +228,16 @@ class Anomaly(ColumnarDetector):
         """The score where it counts: less for what is not new, and soon after one only if higher."""
         state, rows = self._state, sample.rows
         bin_ = np.clip(np.log2(np.maximum(raw, 1e-9) / 0.5) * 4, 0, _EMITTED - 1).astype(np.intp)
-        like = np.arange(_EMITTED) >= bin_[:, None]
-        before = np.where(like, state["emitted"][rows], 0).sum(axis=1)
-        score = raw / np.sqrt(1 + before)
-        rest_ns = _REFRACTORY * self._unit(rows) * S
-        counts = (sample.at - state["emitted.at"][rows] > rest_ns) | (
+        score = raw / np.sqrt(1 + state["emitted"][rows, bin_])
+        counts = (sample.at - state["emitted.at"][rows] > sample.rest_ns) | (
             score > state["emitted.score"][rows]
         )
         counts &= score > 0
         now = rows[counts]
-        state["emitted"][now, bin_[counts]] += 1
+        state["emitted"][now] += np.arange(_EMITTED) <= bin_[counts, None]
         state["emitted.at"][now] = sample.at[counts]
         state["emitted.score"][now] = score[counts]
         return np.where(counts, score, 0.0)
-
-    def _unit(self, rows: Rows) -> Floats:
-        own = self._unit_s[rows]
-        return np.where(own > 0, own, np.maximum(self._period_s[rows], self._state["step"][rows]))
 
     def _alarm(self, sample: _Sample, raw: Floats, score: Floats) -> tuple[Floats, Mask]:
         """(score over the limit, whether the sample may be learned from)."""
@@ -263,7 +260,7 @@ class Anomaly(ColumnarDetector):
         )
         since = np.where(opened, at, since)
         seen = np.where((over > 1) | (raw > limit / 2), at, state["alarm.seen"][rows])
-        calm = at - seen > _REFRACTORY * self._unit(rows) * S
+        calm = at - seen > sample.rest_ns
         overdue = (since > 0) & (at - since > self._freeze_ns[rows])
         if overdue.any():
             models.relearn(state, rows[overdue])

@@ -204,6 +204,9 @@ def _ticks(series: NDArray[np.int32]) -> Iterator[Rows]:
     if not len(series):
         return
     starts = np.concatenate(([True], series[1:] != series[:-1]))
+    if starts.all():
+        yield np.arange(len(series))
+        return
     nth = np.arange(len(series)) - np.flatnonzero(starts)[np.cumsum(starts) - 1]
     order = np.argsort(nth, kind="stable")
     yield from np.split(order, np.cumsum(np.bincount(nth))[:-1])

@@ -37,20 +37,21 @@ class Rate(ColumnarDetector):
         }
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
-        state, window = self._state, self._window_ns[rows]
+        state, window = self._state, self._window_ns[rows] / S
         due = self._keep(rows, at, value)
-        age = at[:, None] - state["at"][rows]
-        kept = state["value"][rows]
-        inside = ~np.isnan(kept) & (age > 0) & (age <= window[:, None])
-        # The present sample is the origin: it adds to n and to nothing else.
-        x = -np.where(inside, age, 0) / S
-        y = np.where(inside, kept - value[:, None], 0.0)
-        n = inside.sum(axis=1) + 1
-        mean_x, mean_y = x.sum(axis=1) / n, y.sum(axis=1) / n
-        spread = (x * x).sum(axis=1) - n * mean_x**2
+        age = (at[:, None] - state["at"][rows]) / S
+        kept = state["value"][rows] - value[:, None]
+        # An empty slot holds NaN; the present sample is the origin: it adds to n and to nothing else.
+        inside = (kept == kept) & (age > 0) & (age <= window[:, None])
+        x, y = np.where(inside, -age, 0.0), np.where(inside, kept, 0.0)
+        before = np.einsum("ij->i", inside, dtype=np.int64)
+        n = before + 1
+        mean_x, mean_y = np.einsum("ij->i", x) / n, np.einsum("ij->i", y) / n
+        spread = np.einsum("ij,ij->i", x, x) - n * mean_x**2
         with np.errstate(invalid="ignore", divide="ignore"):
-            slope = ((x * y).sum(axis=1) - n * mean_x * mean_y) / spread
-        filled = np.where(inside, age, 0).max(axis=1) >= _SHARE * window
+            slope = (np.einsum("ij,ij->i", x, y) - n * mean_x * mean_y) / spread
+        oldest = (state["next"][rows] - due - before) % _SLOTS
+        filled = -x[np.arange(len(rows)), oldest] >= _SHARE * window
         known = filled & (spread > 0) & is_open
         found = np.full((len(rows), 2), np.nan)
         found[known, 0] = slope[known]

@@ -29,8 +29,11 @@ def novelty(state: Arrays, rows: Rows | slice, quantities: Floats, floor: Floats
     return np.where(high >= low, beyond / np.maximum(high - low, floor), 0.0)
 
 
-def learn(state: Arrays, rows: Rows | slice, quantities: Floats, may: Mask) -> None:
+def learn(state: Arrays, rows: Rows, quantities: Floats, may: Mask) -> None:
     """Widens the extremes where the sample may be learned from."""
-    low, high = state["low"][rows], state["high"][rows]
-    state["low"][rows] = np.where(may[:, None], np.minimum(low, quantities), low)
-    state["high"][rows] = np.where(may[:, None], np.maximum(high, quantities), high)
+    low, high = state["low"], state["high"]
+    known = (quantities >= low[rows]) & (quantities <= high[rows])
+    nth, quantity = np.nonzero(~known & may[:, None])  # records are few
+    row, new = rows[nth], quantities[nth, quantity]
+    low[row, quantity] = np.minimum(low[row, quantity], new)
+    high[row, quantity] = np.maximum(high[row, quantity], new)

@@ -70,10 +70,10 @@ RULES = (
 
 
 def with_models(plant: Plant) -> Plant:
-    """The same plant, whose booster sets have these points and rules too."""
+    """The same plant, whose booster sets have these points too, and these rules in the place of statistical ones."""
     pack = plant.packs[KIND]
     points = {**pack.points, **{point.key: point for point in POINTS}}
-    mine = tuple(rule for rule in pack.rules if rule.id not in (HF_UNUSUAL, HYDRAULICS))
+    mine = tuple(r for r in pack.rules if not any(key.endswith(".excess") for key in r.points))
     packs: dict[str, RulePack] = {**plant.packs, KIND: replace(pack, points=points, rules=(*mine, *RULES))}  # fmt: skip
     with transaction(plant.deps.engine) as session:
         asset = session.exec(select(Asset).where(col(Asset.code) == ASSET)).one()
