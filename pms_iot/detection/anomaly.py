@@ -200,9 +200,12 @@ class Anomaly(ColumnarDetector):
     def _improbability(self, rows: Rows, features: Floats, bins: tail.Bins) -> Floats:
         """(n, features): -log10 of the tail probability where it is under 10 %, else 0."""
         parts = np.zeros(features.shape)
-        row, feature = np.nonzero(bins > self._state["common"][rows])
+        common = self._state["common"][rows]
+        row, feature = np.nonzero(bins > common)
         past = self._state["past"][rows[row], feature]
-        parts[row, feature] = tail.score(past, features[row, feature], bins[row, feature])
+        parts[row, feature] = tail.score(
+            past, features[row, feature], bins[row, feature], common[row, feature]
+        )
         return parts
 
     def _remember(self, rows: Rows, bins: tail.Bins, count: Floats, may: Mask) -> None:

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.float32]
 Bins = NDArray[np.int32]
 Rows = NDArray[np.intp]
+Starts = NDArray[np.uint8]
 
 
 def bin_of(z: Floats) -> Bins:
@@ -34,8 +35,9 @@ def bin_of(z: Floats) -> Bins:
     return np.clip(bits - _SHIFT, 0, BINS - 1)
 
 
-def score(counts: Counts, z: Floats, bins: Bins) -> Floats:
-    """-log10 of the probability of a value as large as z, for each row of (n, BINS) counts."""
+def score(counts: Counts, z: Floats, bins: Bins, common: Starts | None = None) -> Floats:
+    """-log10 of the probability of a value as large as z, for each row of (n, BINS) counts.
+    common: the bin of their 90 % quantile, where it is known."""
     n = counts.sum(axis=1, dtype=np.float64)
     within = np.clip((z - EDGES[bins]) / WIDTHS[bins], 0.0, 1.0)
     row = np.arange(len(z))
@@ -44,7 +46,8 @@ def score(counts: Counts, z: Floats, bins: Bins) -> Floats:
     found = -np.log10((above + 1) / (n + 1))
     far = np.flatnonzero((above < 1) & (n > 0))
     if len(far):
-        most, length = _tail(counts[far])
+        start = quantile_bin(counts[far]) if common is None else common[far]
+        most, length = _tail(counts[far], start.astype(np.intp))
         beyond = np.maximum(z[far] - most, 0) / length
         found[far] += np.log10(1 + _SHAPE * beyond) / _SHAPE
     return found
@@ -71,10 +74,9 @@ def fade(counts: Counts) -> None:
     counts[full] /= 2
 
 
-def _tail(counts: Counts) -> tuple[Floats, Floats]:
+def _tail(counts: Counts, start: Rows) -> tuple[Floats, Floats]:
     """(largest value seen, length of the tail beyond it)."""
     top = BINS - 1 - (counts[:, ::-1] > _TRACE).argmax(axis=1)
-    start = quantile_bin(counts).astype(np.intp)
     excess = np.maximum(_CENTRES - EDGES[start, None], 0.0)
     beyond = np.where(np.arange(BINS) >= start[:, None], counts, 0)
     mean = (beyond * excess).sum(axis=1) / np.maximum(beyond.sum(axis=1), 1e-9)
