@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pms_iot.rulepacks import load_packs, rules_root
 from pms_iot.settings import InfluxSettings
 from tests import servers
 from tests.e2e.plant import Machine, Phone, Plant
@@ -19,6 +20,13 @@ FACTOR = 20.0
 ONSET_S = 300
 RUN_S = 1200  # simulated; as long as the recorded runs
 SKAB = Path(__file__).parents[3] / "shared" / "data" / "SKAB"
+# Of rules that open no order. A model that has learned for minutes may speak of a healthy pump.
+ADVISORY = {
+    rule.id
+    for pack in load_packs(rules_root()).values()
+    for rule in pack.rules
+    if not rule.work_order
+}
 
 
 def fault(name: str, **progression: str) -> Mapping[str, Any]:
@@ -116,12 +124,15 @@ def assert_alerts_name_the_asset(plant: Plant, orders: list[dict[str, Any]]) -> 
     alerts = plant.alerts()
     assert alerts
     for alert in alerts:
-        assert order_of[alert["work_order_id"]] == alert["asset"]
+        expected = None if alert["rule"] in ADVISORY else alert["asset"]
+        assert order_of.get(alert["work_order_id"]) == expected, alert
 
 
 def assert_no_alert_before_its_fault(plant: Plant) -> None:
     onset = {line["asset"]: datetime.fromisoformat(line["onset"]) for line in plant.truth()}
     for alert in plant.alerts():
+        if alert["rule"] in ADVISORY:
+            continue
         opened = alert["opened_at"]
         opened = datetime.fromisoformat(opened) if isinstance(opened, str) else opened
         opened = opened if opened.tzinfo else opened.replace(tzinfo=UTC)
