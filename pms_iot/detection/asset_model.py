@@ -104,7 +104,7 @@ class AssetModel:
             "asset.torn": np.ones(size, np.bool_),  # the next row does not continue the last
             "asset.before": np.full((size, width), np.nan),  # the row before
             "asset.shown": np.zeros(size, np.int64),  # when `expected` was last said
-            "asset.level": np.ones(size),  # what people's verdicts multiply the limits by
+            "asset.level": np.ones(size),  # what people's verdicts make of 1, see _levels
         }
         self._row = np.full((size, CODES), -1, np.intp)  # of an asset in a state
         self.of_row = np.empty((0, 2), np.int64)  # (asset, state) of each row
@@ -144,7 +144,7 @@ class AssetModel:
         value, points, before = value[usable], points[usable], before[usable]
         rows = self._rows_of(a, self.assets["asset.code"][a])
         self._anchor(rows[torn[usable]])
-        level = self.assets["asset.level"][a]
+        level = self._levels()[a]
         steps = np.where(torn, 1.0, tick.steps)[usable]
         out = np.zeros(points.shape)
         if self._limit:
@@ -305,12 +305,18 @@ class AssetModel:
         return True
 
     def _move(self, a: int, factor: float) -> None:
+        # One verdict beyond the bounds is kept, so that one taken back leaves the limit where it was.
         level = self.assets["asset.level"]
-        level[a] = min(max(level[a] * factor, 1.0), _MOST_LEVEL)
+        least, most = _FACTOR["true_fault"], _MOST_LEVEL * _FACTOR["false_alarm"]
+        level[a] = min(max(level[a] * factor, least), most)
+
+    def _levels(self) -> Floats:
+        """Of each asset what its limits are multiplied by."""
+        return self.assets["asset.level"].clip(1.0, _MOST_LEVEL)
 
     def limits(self) -> Mapping[int, Limit]:
         """Of each series of `.excess` the level of `.anomaly` that is an alarm now."""
-        levels = self.assets["asset.level"].tolist()
+        levels = self._levels().tolist()
         target = self.spec.budget
         return {
             w.excess: Limit(level, target) for w, level in zip(self.watched, levels, strict=True)

@@ -10,6 +10,7 @@ from pms_iot.assets.points import PointDef
 from pms_iot.detection.model import Models
 from pms_iot.detection.ridge import PENALTY, Ridge
 from pms_iot.detection.spec import DetectorSpec
+from pms_iot.feedback.service import Limit
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from tests.unit.detection.fleet import T0, S, rows
@@ -279,6 +280,46 @@ def test_false_alarms_raise_the_limit_and_true_faults_lower_it_again() -> None:
     assert raised < plain
     assert peak(["false_alarm", *["true_fault"] * 5]) == plain
     assert peak(["sensor_fault"]) == plain
+
+
+def level(models: Models) -> float:
+    return models.limits()[number(1, "pump.excess")].limit
+
+
+def test_the_limit_is_told_for_each_excess_with_its_target() -> None:
+    models = build()
+    models.judged(number(1, "flow.share"), "false_alarm", T0)  # any series that the model makes
+    limits = models.limits()
+    assert limits == {
+        number(0, "pump.excess"): Limit(1.0, spec().budget),
+        number(1, "pump.excess"): Limit(1.25, spec().budget),
+    }
+    models.judged(number(1, "flow"), "false_alarm", T0)  # measured: not ours
+    assert models.limits() == limits
+
+
+@pytest.mark.parametrize("outcome", ["true_fault", "false_alarm", "no_fault_found", "sensor_fault"])
+@pytest.mark.parametrize("before", [0, 1, 20])
+def test_a_verdict_taken_back_leaves_the_limit_where_it_was(outcome: str, before: int) -> None:
+    """At the least and at the highest limit too, where a verdict moves nothing."""
+    models, excess = build(("A1",)), number(1, "pump.excess")
+    for _ in range(before):
+        models.judged(excess, "false_alarm", T0)
+    limit = level(models)
+    models.judged(excess, outcome, T0)
+    models.withdrawn(excess, outcome, T0)
+    assert level(models) == pytest.approx(limit)
+
+
+def test_the_limit_stays_between_one_and_four_and_survives_a_restart() -> None:
+    models, excess = build(("A1",)), number(1, "pump.excess")
+    for outcome, most in (("false_alarm", 4.0), ("true_fault", 1.0)):
+        for _ in range(30):
+            models.judged(excess, outcome, T0)
+        assert level(models) == most
+        resumed = build(("A1",))
+        resumed.restore(models.snapshot())
+        assert resumed.limits() == models.limits()
 
 
 def test_a_fit_is_that_of_the_normal_equations() -> None:
