@@ -39,7 +39,7 @@ AWAY = (StoreUnavailableError, OperationalError)
 
 @dataclass
 class ModelFitting:
-    """Fits what has no model yet and what `again` names. days: how much history it reads."""
+    """Fits what has no model yet. days: how much history it reads."""
 
     detectors: Detectors
     store: SampleStore
@@ -49,7 +49,6 @@ class ModelFitting:
     lock: threading.Lock  # held while the detectors change
     days: float
     _stopping: threading.Event = field(default_factory=threading.Event)
-    _wanted: set[str] = field(default_factory=set[str])  # asked for by name
     _tried: set[tuple[Key, str]] = field(default_factory=set[tuple[Key, str]])
     _thread: threading.Thread | None = None
 
@@ -75,10 +74,6 @@ class ModelFitting:
         if self._thread is not None:
             self._thread.join()
 
-    def again(self, asset: str) -> None:
-        """Asks for a new fit of an asset's models from history, at the next look."""
-        self._wanted.add(asset)
-
     # -- in its own thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -96,11 +91,9 @@ class ModelFitting:
     def fit_due(self) -> int:
         """Fits all that is due now; returns how many assets got a model. Raises one of AWAY."""
         fitted = 0
-        wanted, self._wanted = self._wanted, set()
         for key, model in self.detectors.models.of().items():
             with self.lock:
                 due = [a for a in model.unfitted() if (key, a) not in self._tried]
-            due += [a.asset for a in model.watched if a.asset in wanted and a.asset not in due]
             for start in range(0, len(due), AT_ONCE):
                 fitted += self._fit(key, model, due[start : start + AT_ONCE])
         return fitted

@@ -123,15 +123,3 @@ def test_a_damaged_model_is_counted_and_fitted_again(plant: Plant) -> None:
 def test_without_enough_history_there_is_no_model(plant: Plant) -> None:
     plant.clock.advance(3600.0)  # what the store holds is older than what is asked for
     assert plant.fitting.fit_due() == 0
-
-
-def test_a_model_can_be_asked_for_again(plant: Plant) -> None:
-    plant.fitting.fit_due()
-    plant.detectors.update(after())
-    first = plant.versions()
-    plant.clock.advance(200.0)
-    plant.store.write(after())
-    plant.fitting.again("A0")
-    assert plant.fitting.fit_due() == 1
-    plant.detectors.update(read(0, values(300, seed=4), start_s=SECONDS + 200))
-    assert [b > a for a, b in zip(first, plant.versions(), strict=True)] == [True, True]
