@@ -42,19 +42,14 @@ class Governed(Protocol):
         """An alarm was looked at; outcome: true_fault | false_alarm | no_fault_found | sensor_fault."""
         ...
 
+    def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
+        """An outcome that it was told of does not hold."""
+        ...
+
     def accept(self, series: int, at_ns: int) -> None:
         """The present level is normal: it is to be learned fast."""
         ...
 
     def limits(self) -> Mapping[int, Limit]:
         """The present limit of each score, by its series."""
-        ...
-
-
-@runtime_checkable
-class Forgives(Protocol):
-    """A governed detector that can take a verdict back."""
-
-    def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
-        """An outcome that it was told of does not hold."""
         ...

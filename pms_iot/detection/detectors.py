@@ -8,7 +8,7 @@ from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.anomaly import Anomaly
 from pms_iot.detection.columnar import ColumnarDetector, Watched
-from pms_iot.detection.detector import Detector, Forgives, Governed
+from pms_iot.detection.detector import Detector, Governed
 from pms_iot.detection.drift import Drift
 from pms_iot.detection.forecast import Forecast
 from pms_iot.detection.missing import Missing
@@ -74,29 +74,22 @@ class Detectors:
 
     def judged(self, series: int, outcome: str, at_ns: int) -> None:
         """As `Governed.judged`, for whichever detector made the series."""
-        for detector in self._detectors.values():
-            if isinstance(detector, Governed):
-                detector.judged(series, outcome, at_ns)
+        for detector in self._governed:
+            detector.judged(series, outcome, at_ns)
 
     def withdrawn(self, series: int, outcome: str, at_ns: int) -> None:
-        """As `Forgives.withdrawn`; a detector that cannot take a verdict back keeps it."""
-        for detector in self._detectors.values():
-            if isinstance(detector, Forgives):
-                detector.withdrawn(series, outcome, at_ns)
+        """As `Governed.withdrawn`."""
+        for detector in self._governed:
+            detector.withdrawn(series, outcome, at_ns)
 
     def accept(self, series: int, at_ns: int) -> None:
         """As `Governed.accept`."""
-        for detector in self._detectors.values():
-            if isinstance(detector, Governed):
-                detector.accept(series, at_ns)
+        for detector in self._governed:
+            detector.accept(series, at_ns)
 
     def limits(self) -> Mapping[int, Limit]:
         """Of every score that has a limit of its own: series -> limit."""
-        found: dict[int, Limit] = {}
-        for detector in self._detectors.values():
-            if isinstance(detector, Governed):
-                found |= detector.limits()
-        return found
+        return {k: v for detector in self._governed for k, v in detector.limits().items()}
 
     def snapshot(self) -> bytes:
         parts = {name: detector.snapshot() for name, detector in self._detectors.items()}
@@ -126,6 +119,7 @@ class Detectors:
         }
         self._models = Models(self._specs, infos, self._zones, self._models)
         self._detectors[MODEL] = self._models
+        self._governed = [d for d in self._detectors.values() if isinstance(d, Governed)]
 
     def _watched(
         self, name: str, infos: list[SeriesInfo], ids: Mapping[tuple[str, str], int]

@@ -14,23 +14,38 @@ which learning freezes), freeze (s, after which the new level is taken for norma
 
 import numpy as np
 
-from pms_iot.detection.columnar import Floats, Mask, Rows, S, Times
-from pms_iot.detection.learned import LearnedDetector
+from pms_iot.detection.columnar import ColumnarDetector, Floats, Mask, Rows, S, Times
 from pms_iot.kernel.arrays import Arrays
 
+_FREEZE_S = 86_400.0  # a day: long after somebody was sent
 
-class Drift(LearnedDetector):
-    """Scores: `<point>.drift`; 0 during warm-up."""
+
+class Drift(ColumnarDetector):
+    """Scores: `<point>.drift`; 0 during warm-up.
+
+    After `freeze` seconds in alarm the row forgets everything and learns from the start, warm-up included.
+    """
 
     def _fresh(self, size: int) -> Arrays:
+        self._alarm = self._param("alarm", 6.0)
+        self._freeze_ns = self._param("freeze", _FREEZE_S) * S
+        specs = [w.spec for w in self._watched]
+        self._scores_after_s = np.array([max(s.warmup_s, s.quiet_s) for s in specs])
         self._fast_s = self._param("fast", 20.0)
         self._reference_s = self._param("reference", 1200.0)
         self._block_s = self._param("block", 60.0)
         self._floor = self._param("floor", 0.002)
-        return super()._fresh(size)
+        return self._blank(size)
+
+    def _param(self, name: str, default: float) -> Floats:
+        return np.array([w.param(name, default) for w in self._watched])
 
     def _blank(self, size: int) -> Arrays:
         return {
+            "last": np.zeros(size, np.int64),
+            "count": np.zeros(size),
+            "age": np.zeros(size),  # seconds of data
+            "frozen": np.zeros(size, np.int64),  # in alarm since; 0 = not
             "fast": np.zeros(size),
             "reference": np.zeros(size),
             "noise": np.zeros(size),  # variance about the short average
@@ -42,7 +57,22 @@ class Drift(LearnedDetector):
             "block_mean": np.full(size, np.nan),  # of the block before
         }
 
+    def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
+        self._start_over(rows, at)
+        scores = np.zeros((len(rows), 1))
+        if is_open.any():
+            scores[is_open, 0] = self._judge(rows[is_open], at[is_open], value[is_open])
+        return scores
+
+    def _start_over(self, rows: Rows, at: Times) -> None:
+        frozen = self._state["frozen"][rows]
+        over = rows[(frozen > 0) & (at - frozen > self._freeze_ns[rows])]
+        if len(over):
+            for name, blank in self._blank(len(over)).items():
+                self._state[name][over] = blank
+
     def _judge(self, rows: Rows, at: Times, value: Floats) -> Floats:
+        """The scores of rows whose gates are open."""
         state = self._state
         first = state["count"][rows] == 0
         dt = np.where(first, 0.0, (at - state["last"][rows]) / S)
@@ -55,8 +85,10 @@ class Drift(LearnedDetector):
         learn = self._freeze(rows, at, score)
         self._learn(rows[learn], dt[learn], value[learn], error[learn])
         self._learn_steps(rows[learn], at[learn], value[learn])
-        self._passed(rows, at, dt, 3 * self._fast_s[rows])
-        return score[:, None]
+        state["last"][rows] = at
+        state["count"][rows] += 1
+        state["age"][rows] += np.minimum(dt, 3 * self._fast_s[rows])
+        return score
 
     def _anchor(self, rows: Rows, at: Times, value: Floats, *, first: Mask, torn: Mask) -> None:
         """After a gap the short average and the open block start again; what was learned stays."""
@@ -75,6 +107,17 @@ class Drift(LearnedDetector):
         noise = state["noise"][rows] * weight / (2 - weight)  # variance of an exponential average
         floor = self._floor[rows] * np.abs(state["reference"][rows])
         return np.sqrt(noise + state["drift"][rows] + floor**2) + 1e-12
+
+    def _weight(self, rows: Rows, dt: Floats, tau_s: Floats) -> Floats:
+        """1 - exp(-dt/tau), but a plain average until there are enough samples for that."""
+        return np.maximum(1 - np.exp(-dt / tau_s), 1 / (self._state["count"][rows] + 1))
+
+    def _freeze(self, rows: Rows, at: Times, score: Floats) -> Mask:
+        """Notes since when each row has been in alarm; true where it is not, and may learn."""
+        frozen = self._state["frozen"]
+        high = score >= self._alarm[rows]
+        frozen[rows] = np.where(high, np.where(frozen[rows] > 0, frozen[rows], at), 0)
+        return ~high
 
     def _learn(self, rows: Rows, dt: Floats, value: Floats, error: Floats) -> None:
         state = self._state

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pms_iot.assets.series import SeriesSource
-from pms_iot.detection.detector import Detector, Forgives, Governed
+from pms_iot.detection.detector import Detector, Governed
 from pms_iot.feedback.service import Effect, Said
 from pms_iot.kernel.arrays import pack, unpack
 from pms_iot.telemetry.batch import Batch
@@ -22,7 +22,7 @@ from pms_iot.telemetry.batch import Batch
 _VERSION = 1
 
 
-class Judgeable(Detector, Governed, Forgives, Protocol):
+class Judgeable(Detector, Governed, Protocol):
     """All detectors behind one; `Detectors` is it."""
 
     config_hash: str

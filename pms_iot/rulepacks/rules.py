@@ -31,7 +31,7 @@ def build_rule(
     else:
         condition = _condition(document, where, model, problems, clear=model.clear)
         _check_points(document, where, model, keys, points, problems)
-    when = _gates(document, where, model.when, points, problems)
+    when = build_gates(document, where, model.when, points, problems)
     _refuse_statistics(document, where, model, keys, problems)
     if len(problems) > before:
         return None
@@ -83,7 +83,7 @@ def build_detector(
         quiet_s=model.quiet,
         window_s=_window_s(model),
         min_change=model.min_change,
-        when=_gates(document, where, model.when, points, problems),
+        when=build_gates(document, where, model.when, points, problems),
         params=model.params,
         by=model.by or "",
         blank_s=model.blank,
@@ -260,23 +260,6 @@ def _limits(model: ConditionYaml, clear: float | tuple[float, float] | None) -> 
     return Condition("in", values=tuple(model.in_ or ()))
 
 
-def _gates(
-    document: Document,
-    where: Where,
-    models: Sequence[GateYaml],
-    points: Points,
-    problems: list[str],
-) -> tuple[Gate, ...]:
-    gates: list[Gate] = []
-    for i, model in enumerate(models):
-        place = (*where, "when", i)
-        _check_point(document, (*place, "point"), model.point, points, problems)
-        condition = _condition(document, place, model, problems)
-        if condition is not None:
-            gates.append(Gate(model.point, condition, model.for_))
-    return tuple(gates)
-
-
 def build_gates(
     document: Document,
     where: Where,
@@ -285,4 +268,11 @@ def build_gates(
     problems: list[str],
 ) -> tuple[Gate, ...]:
     """The gates of the list `when` at `where`, without those that are wrong."""
-    return _gates(document, where, models, points, problems)
+    gates: list[Gate] = []
+    for i, model in enumerate(models):
+        place = (*where, "when", i)
+        _check_point(document, (*place, "point"), model.point, points, problems)
+        condition = _condition(document, place, model, problems)
+        if condition is not None:
+            gates.append(Gate(model.point, condition, model.for_))
+    return tuple(gates)
