@@ -138,19 +138,4 @@ def run() -> list[Row]:
 
 
 def _info(number: int, asset: str, point: PointDef) -> SeriesInfo:
-    return SeriesInfo(
-        id=number,
-        asset_id=1,
-        asset=asset,
-        site="s",
-        kind="k",
-        point=point.key,
-        type=point.type,
-        unit="",
-        label_zh=point.key,
-        label_en=point.key,
-        low=None,
-        high=None,
-        period_s=point.period_s,
-        derived=point.derived,
-    )
+    return SeriesInfo.of(point, id=number, asset_id=1, asset=asset, site="s", kind="k")

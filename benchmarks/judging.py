@@ -47,21 +47,13 @@ class Fleet:
     def __init__(self, pack: RulePack) -> None:
         derived = [point.key for point in pack.points.values() if point.derived]
         self._infos = [
-            SeriesInfo(
+            SeriesInfo.of(
+                pack.points[key],
                 id=len(POINTS) * lift + nth + 1 if nth < len(POINTS) else self._score(lift, nth),
                 asset_id=lift + 1,
                 asset=f"EL-{lift:04}",
                 site="riverside",
                 kind=pack.kind,
-                point=key,
-                type=pack.points[key].type,
-                unit=pack.points[key].unit,
-                label_zh=key,
-                label_en=key,
-                low=pack.points[key].low,
-                high=pack.points[key].high,
-                period_s=pack.points[key].period_s,
-                derived=pack.points[key].derived,
             )
             for lift in range(LIFTS)
             for nth, key in enumerate([*POINTS, *derived])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, func
 from sqlmodel import col, select
 
+from pms_iot.assets.points import PointDef
 from pms_iot.assets.tables import Asset, Point, Site
 from pms_iot.kernel.db import transaction
 from pms_iot.kernel.errors import NotFoundError
@@ -30,6 +31,28 @@ class SeriesInfo:
     high: float | None
     period_s: float | None
     derived: bool
+
+    @classmethod
+    def of(
+        cls, point: PointDef, *, id: int, asset_id: int, asset: str, site: str, kind: str
+    ) -> "SeriesInfo":
+        """The series of a point as a rule pack describes it."""
+        return cls(
+            id=id,
+            asset_id=asset_id,
+            asset=asset,
+            site=site,
+            kind=kind,
+            point=point.key,
+            type=point.type,
+            unit=point.unit,
+            label_zh=point.label.zh,
+            label_en=point.label.en,
+            low=point.low,
+            high=point.high,
+            period_s=point.period_s,
+            derived=point.derived,
+        )
 
 
 class _Maps(NamedTuple):

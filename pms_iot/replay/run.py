@@ -72,18 +72,13 @@ class ReplayCatalog:
         for one in {info.asset: info for info in self.measured}.values():
             for point in derived:
                 beyond += 1
-                made = replace(
-                    one,
+                made = SeriesInfo.of(
+                    point,
                     id=beyond,
-                    point=point.key,
-                    type=point.type,
-                    unit=point.unit,
-                    label_zh=point.label.zh,
-                    label_en=point.label.en,
-                    low=point.low,
-                    high=point.high,
-                    period_s=point.period_s,
-                    derived=True,
+                    asset_id=one.asset_id,
+                    asset=one.asset,
+                    site=one.site,
+                    kind=one.kind,
                 )
                 self._infos.append(made)
 

@@ -32,21 +32,13 @@ class PackCatalog:
 
     def __init__(self, pack: RulePack, *assets: str) -> None:
         self._infos = [
-            SeriesInfo(
+            SeriesInfo.of(
+                point,
                 id=nth * len(pack.points) + i + 1,
                 asset_id=nth + 1,
                 asset=asset,
                 site=SITE,
                 kind=pack.kind,
-                point=point.key,
-                type=point.type,
-                unit=point.unit,
-                label_zh=point.label.zh,
-                label_en=point.label.en,
-                low=point.low,
-                high=point.high,
-                period_s=point.period_s,
-                derived=point.derived,
             )
             for nth, asset in enumerate(assets)
             for i, point in enumerate(pack.points.values())
