@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pms_iot.settings import InfluxSettings
 from tests import servers
 
+pytest.register_assert_rewrite("tests.unit.detection.checks")  # so that a failure shows both sides
 # How long an example takes says nothing on a shared machine.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

@@ -15,6 +15,7 @@ from pms_iot.kernel.errors import ConfigError
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Condition, Gate
+from tests.unit.detection import checks
 from tests.unit.detection.fleet import T0, FixedCatalog, S, rows, samples
 
 UNKNOWN, OFF, STARTING, RUNNING, DOOR = 0, 1, 2, 3, 5
@@ -202,32 +203,23 @@ def judged(values: dict[int, float], run: int, door: int, since_ns: int) -> int:
     return OFF if values.get(run) == 0 else UNKNOWN
 
 
+def build() -> Derived:
+    return Derived(SPECS, BIG)
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), places=st.lists(st.integers(0, 10_000), max_size=8))
 def test_any_cut_gives_what_a_walk_gives(seed: int, places: list[int]) -> None:
     batch = plant(seed)
-    edges = np.flatnonzero(np.diff(batch.at) != 0) + 1
-    chosen = sorted({int(edges[place % len(edges)]) for place in places})
-    derived = Derived(SPECS, BIG)
-    found = [derived.update(batch.take(p)) for p in np.split(np.arange(len(batch)), chosen)]
-    assert rows(Batch.concat(found)) == walked(batch)
+    checks.any_cut_gives_the_same(build, batch, places, walked(batch))
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), place=st.floats(0, 1))
-def test_restore_and_replay_equal_an_uninterrupted_run(seed: int, place: float) -> None:
+@given(seed=st.integers(0, 10_000), place=st.integers(0, 10_000))
+def test_restore_and_replay_equal_an_uninterrupted_run(seed: int, place: int) -> None:
     batch = plant(seed)
-    edges = np.flatnonzero(np.diff(batch.at) != 0) + 1
-    cut = int(edges[int(place * (len(edges) - 1))])
-    straight, resumed = Derived(SPECS, BIG), Derived(SPECS, BIG)
-    straight.update(batch.take(np.arange(cut)))
-    saved = straight.snapshot()
-    resumed.restore(saved)
-    assert resumed.snapshot() == saved
-    again = resumed.update(batch)  # from the start: what it knows is dropped
-    after = straight.update(batch.take(np.arange(cut, len(batch))))
-    assert rows(again) == rows(after)
-    assert resumed.snapshot() == straight.snapshot()
+    whole = rows(build().update(batch))
+    checks.restore_and_replay_equal_an_uninterrupted_run(build, batch, place, whole)
 
 
 def test_new_asset_joins_and_a_changed_rule_starts_fresh() -> None:
@@ -247,8 +239,4 @@ def test_new_asset_joins_and_a_changed_rule_starts_fresh() -> None:
 
 
 def test_input_is_not_mutated() -> None:
-    batch = plant(1)
-    before = [column.copy() for column in (batch.series, batch.at, batch.value, batch.quality)]
-    Derived(SPECS, BIG).update(batch)
-    for old, new in zip(before, (batch.series, batch.at, batch.value, batch.quality), strict=True):
-        np.testing.assert_array_equal(old, new)
+    checks.input_is_not_mutated(build, plant(1))

@@ -17,6 +17,7 @@ from pms_iot.derived.spec import DerivedSpecs
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Condition, Gate
+from tests.unit.detection import checks
 from tests.unit.detection.fleet import T0, FixedCatalog, S, rows, samples
 
 ON = Condition("equals", values=(1.0,))
@@ -150,32 +151,23 @@ def result(stat: str, sums: Sequence[float], last: float) -> float:
     return (other if stat == "starts" else change) / time_s * 3600
 
 
+def build() -> Derived:
+    return Derived(SPECS, FLEET)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), places=st.lists(st.integers(0, 10_000), max_size=8))
 def test_any_cut_gives_what_a_walk_gives(seed: int, places: list[int]) -> None:
     batch = plant(seed)
-    edges = np.flatnonzero(np.diff(batch.at) != 0) + 1
-    chosen = sorted({int(edges[place % len(edges)]) for place in places})
-    derived = Derived(SPECS, FLEET)
-    found = [derived.update(batch.take(p)) for p in np.split(np.arange(len(batch)), chosen)]
-    assert rows(Batch.concat(found)) == walked(batch)
+    checks.any_cut_gives_the_same(build, batch, places, walked(batch))
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), place=st.floats(0, 1))
-def test_restore_and_replay_equal_an_uninterrupted_run(seed: int, place: float) -> None:
+@given(seed=st.integers(0, 10_000), place=st.integers(0, 10_000))
+def test_restore_and_replay_equal_an_uninterrupted_run(seed: int, place: int) -> None:
     batch = plant(seed)
-    edges = np.flatnonzero(np.diff(batch.at) != 0) + 1
-    cut = int(edges[int(place * (len(edges) - 1))])
-    straight, resumed = Derived(SPECS, FLEET), Derived(SPECS, FLEET)
-    straight.update(batch.take(np.arange(cut)))
-    saved = straight.snapshot()
-    resumed.restore(saved)
-    assert resumed.snapshot() == saved
-    again = resumed.update(batch)
-    after = straight.update(batch.take(np.arange(cut, len(batch))))
-    assert rows(again) == rows(after)
-    assert resumed.snapshot() == straight.snapshot()
+    whole = rows(build().update(batch))
+    checks.restore_and_replay_equal_an_uninterrupted_run(build, batch, place, whole)
 
 
 def test_a_row_keeps_its_state_when_others_come_and_change() -> None:

@@ -1,8 +1,8 @@
 """What every detector must pass, whatever its algorithm."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Condition
 from pms_iot.telemetry.gates import Lock
+from tests.unit.detection import checks
 from tests.unit.detection.fleet import T0, S, rows, samples
 
 RUN = 9  # the series that the last watched one is gated by
@@ -78,14 +79,15 @@ def stream(seconds: int = 700) -> Batch:
 
 
 DATA = stream()
+
+
+@cache
+def whole(name: str) -> list[checks.Row]:
+    """All scores of the stream."""
+    return rows(build(name).update(DATA))
+
+
 every_detector = pytest.mark.parametrize("name", list(MAKE))
-
-
-def cut(batch: Batch, places: list[int]) -> list[Batch]:
-    """Cut between reads: samples of one instant stay together."""
-    edges = np.flatnonzero(np.diff(batch.at)) + 1
-    chosen = sorted({int(edges[place % len(edges)]) for place in places})
-    return [batch.take(part) for part in np.split(np.arange(len(batch)), chosen)]
 
 
 def test_each_algorithm_is_in_the_battery() -> None:
@@ -104,71 +106,33 @@ def test_it_says_something_and_only_finite_things(name: str) -> None:
 
 @every_detector
 def test_input_is_not_mutated(name: str) -> None:
-    before = [column.copy() for column in (DATA.series, DATA.at, DATA.value, DATA.quality)]
-    build(name).update(DATA)
-    for old, new in zip(before, (DATA.series, DATA.at, DATA.value, DATA.quality), strict=True):
-        np.testing.assert_array_equal(old, new)
+    checks.input_is_not_mutated(partial(build, name), DATA)
 
 
 @every_detector
 def test_bad_samples_are_masked(name: str) -> None:
-    good = DATA.take(DATA.quality > 0)
-    assert len(good) < len(DATA)
-    assert rows(build(name).update(good)) == rows(build(name).update(DATA))
-    wild = Batch.of(DATA.series, DATA.at, np.where(DATA.quality > 0, DATA.value, 1e9), DATA.quality)
-    assert rows(build(name).update(wild)) == rows(build(name).update(DATA))
+    checks.bad_samples_are_masked(partial(build, name), DATA, whole(name))
 
 
 @every_detector
 @settings(max_examples=15, deadline=None)
 @given(places=st.lists(st.integers(0, 10_000), max_size=12))
 def test_any_cut_gives_the_same_scores(name: str, places: list[int]) -> None:
-    detector = build(name)
-    found = Batch.concat([detector.update(part) for part in cut(DATA, places)])
-    assert rows(found) == _WHOLE[name]()
-
-
-def _whole(name: str) -> Callable[[], list[tuple[int, int, float]]]:
-    found: list[list[tuple[int, int, float]]] = []
-
-    def once() -> list[tuple[int, int, float]]:
-        if not found:
-            found.append(rows(build(name).update(DATA)))
-        return found[0]
-
-    return once
-
-
-_WHOLE = {name: _whole(name) for name in MAKE}
+    checks.any_cut_gives_the_same(partial(build, name), DATA, places, whole(name))
 
 
 @every_detector
 @settings(max_examples=8, deadline=None)
 @given(place=st.integers(0, 10_000))
 def test_restore_and_replay_equal_an_uninterrupted_run(name: str, place: int) -> None:
-    first, *rest = cut(DATA, [place])
-    straight = build(name)
-    before = straight.update(first)
-    saved = straight.snapshot()
-    resumed = build(name)
-    resumed.restore(saved)
-    assert resumed.snapshot() == saved
-    again = resumed.update(DATA)  # from the start: what it knows is dropped
-    after = Batch.concat([straight.update(part) for part in rest])
-    assert rows(again) == rows(after)
-    assert resumed.snapshot() == straight.snapshot()
-    assert rows(Batch.concat([before, again])) == _WHOLE[name]()
+    checks.restore_and_replay_equal_an_uninterrupted_run(
+        partial(build, name), DATA, place, whole(name)
+    )
 
 
 @every_detector
 def test_duplicates_and_late_samples_are_dropped(name: str) -> None:
-    detector = build(name)
-    detector.update(DATA)
-    saved = detector.snapshot()
-    assert len(detector.update(DATA)) == 0
-    assert detector.snapshot() == saved
-    doubled = Batch.concat([DATA, DATA.take(np.arange(0, len(DATA), 7))])
-    assert rows(build(name).update(doubled)) == _WHOLE[name]()
+    checks.duplicates_and_late_samples_are_dropped(partial(build, name), DATA, whole(name))
 
 
 @every_detector
@@ -178,7 +142,7 @@ def test_out_of_order_samples_count_for_nothing(name: str) -> None:
     wild = Batch.of(late.series, late.at - 50 * S, late.value + 1e3, late.quality)
     before, after = DATA.take(DATA.at < T0 + 210 * S), DATA.take(DATA.at >= T0 + 210 * S)
     detector = build(name)
-    assert rows(detector.update(Batch.concat([before, wild, after]))) == _WHOLE[name]()
+    assert rows(detector.update(Batch.concat([before, wild, after]))) == whole(name)
 
 
 @every_detector
@@ -219,7 +183,7 @@ def test_a_day_on_which_the_clock_is_changed_is_like_any_other(name: str) -> Non
     stretched = Batch.of(DATA.series, start + (DATA.at - T0) * 240, DATA.value, DATA.quality)
     whole = build(name).update(stretched)
     detector = build(name)
-    parts = [detector.update(part) for part in cut(stretched, [40, 300, 1111])]
+    parts = [detector.update(part) for part in checks.cut(stretched, [40, 300, 1111])]
     assert rows(whole) == rows(Batch.concat(parts))
     assert np.isfinite(whole.value).all()
 

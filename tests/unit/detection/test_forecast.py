@@ -18,6 +18,7 @@ from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Condition
 from pms_iot.telemetry.gates import Lock
+from tests.unit.detection import checks
 from tests.unit.detection.fleet import T0, S, rows, samples
 
 RUN = 9  # the series that the last watched one is gated by
@@ -58,13 +59,6 @@ def stream(seconds: int = 700) -> Batch:
 DATA = stream()
 
 
-def cut(batch: Batch, places: list[int]) -> list[Batch]:
-    """Cut between reads: samples of one instant stay together."""
-    edges = np.flatnonzero(np.diff(batch.at)) + 1
-    chosen = sorted({int(edges[place % len(edges)]) for place in places})
-    return [batch.take(part) for part in np.split(np.arange(len(batch)), chosen)]
-
-
 WHOLE = rows(build().update(DATA))
 
 
@@ -76,50 +70,27 @@ def test_it_says_something_and_only_finite_things() -> None:
 
 
 def test_input_is_not_mutated() -> None:
-    before = [column.copy() for column in (DATA.series, DATA.at, DATA.value, DATA.quality)]
-    build().update(DATA)
-    for old, new in zip(before, (DATA.series, DATA.at, DATA.value, DATA.quality), strict=True):
-        np.testing.assert_array_equal(old, new)
+    checks.input_is_not_mutated(build, DATA)
 
 
 def test_bad_samples_are_masked() -> None:
-    wild = Batch.of(DATA.series, DATA.at, np.where(DATA.quality > 0, DATA.value, 1e9), DATA.quality)
-    assert rows(build().update(DATA.take(DATA.quality > 0))) == WHOLE
-    assert rows(build().update(wild)) == WHOLE
+    checks.bad_samples_are_masked(build, DATA, WHOLE)
 
 
 @settings(max_examples=15, deadline=None)
 @given(places=st.lists(st.integers(0, 10_000), max_size=12))
 def test_any_cut_gives_the_same_scores(places: list[int]) -> None:
-    detector = build()
-    assert rows(Batch.concat([detector.update(part) for part in cut(DATA, places)])) == WHOLE
+    checks.any_cut_gives_the_same(build, DATA, places, WHOLE)
 
 
 @settings(max_examples=8, deadline=None)
 @given(place=st.integers(0, 10_000))
 def test_restore_and_replay_equal_an_uninterrupted_run(place: int) -> None:
-    first, *rest = cut(DATA, [place])
-    straight = build()
-    before = straight.update(first)
-    saved = straight.snapshot()
-    resumed = build()
-    resumed.restore(saved)
-    assert resumed.snapshot() == saved
-    again = resumed.update(DATA)  # from the start: what it knows is dropped
-    after = Batch.concat([straight.update(part) for part in rest])
-    assert rows(again) == rows(after)
-    assert resumed.snapshot() == straight.snapshot()
-    assert rows(Batch.concat([before, again])) == WHOLE
+    checks.restore_and_replay_equal_an_uninterrupted_run(build, DATA, place, WHOLE)
 
 
 def test_duplicates_and_late_samples_are_dropped() -> None:
-    detector = build()
-    detector.update(DATA)
-    saved = detector.snapshot()
-    assert len(detector.update(DATA)) == 0
-    assert detector.snapshot() == saved
-    doubled = Batch.concat([DATA, DATA.take(np.arange(0, len(DATA), 7))])
-    assert rows(build().update(doubled)) == WHOLE
+    checks.duplicates_and_late_samples_are_dropped(build, DATA, WHOLE)
 
 
 def test_memory_is_bounded() -> None:

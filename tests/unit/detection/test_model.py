@@ -13,8 +13,8 @@ from pms_iot.detection.spec import DetectorSpec
 from pms_iot.feedback.service import Limit
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
+from tests.unit.detection import checks
 from tests.unit.detection.fleet import T0, S, rows
-from tests.unit.detection.test_battery import cut
 
 POINTS = ("flow", "head", "power")
 KEYS = (*POINTS, "run", "state")
@@ -124,50 +124,27 @@ def test_it_says_something_and_only_finite_things() -> None:
 
 
 def test_input_is_not_mutated() -> None:
-    before = [column.copy() for column in (DATA.series, DATA.at, DATA.value, DATA.quality)]
-    build().update(DATA)
-    for old, new in zip(before, (DATA.series, DATA.at, DATA.value, DATA.quality), strict=True):
-        np.testing.assert_array_equal(old, new)
+    checks.input_is_not_mutated(build, DATA)
 
 
 def test_bad_samples_are_masked() -> None:
-    assert rows(build().update(DATA.take(DATA.quality > 0))) == WHOLE
-    wild = Batch.of(DATA.series, DATA.at, np.where(DATA.quality > 0, DATA.value, 1e9), DATA.quality)
-    assert rows(build().update(wild)) == WHOLE
+    checks.bad_samples_are_masked(build, DATA, WHOLE)
 
 
 @settings(max_examples=15, deadline=None)
 @given(places=st.lists(st.integers(0, 10_000), max_size=12))
 def test_any_cut_gives_the_same_scores(places: list[int]) -> None:
-    models = build()
-    assert rows(Batch.concat([models.update(part) for part in cut(DATA, places)])) == WHOLE
+    checks.any_cut_gives_the_same(build, DATA, places, WHOLE)
 
 
 @settings(max_examples=8, deadline=None)
 @given(place=st.integers(0, 10_000))
 def test_restore_and_replay_equal_an_uninterrupted_run(place: int) -> None:
-    first, *rest = cut(DATA, [place])
-    straight = build()
-    before = straight.update(first)
-    saved = straight.snapshot()
-    resumed = build()
-    resumed.restore(saved)
-    assert resumed.snapshot() == saved
-    again = resumed.update(DATA)  # from the start: what it knows is dropped
-    after = Batch.concat([straight.update(part) for part in rest])
-    assert rows(again) == rows(after)
-    assert resumed.snapshot() == straight.snapshot()
-    assert rows(Batch.concat([before, again])) == WHOLE
+    checks.restore_and_replay_equal_an_uninterrupted_run(build, DATA, place, WHOLE)
 
 
 def test_duplicates_and_late_samples_are_dropped() -> None:
-    models = build()
-    models.update(DATA)
-    saved = models.snapshot()
-    assert len(models.update(DATA)) == 0
-    assert models.snapshot() == saved
-    doubled = Batch.concat([DATA, DATA.take(np.arange(0, len(DATA), 7))])
-    assert rows(build().update(doubled)) == WHOLE
+    checks.duplicates_and_late_samples_are_dropped(build, DATA, WHOLE)
 
 
 def test_a_clock_that_jumps_back_is_waited_for_and_one_that_jumps_ahead_is_a_gap() -> None:
