@@ -72,8 +72,7 @@ class RuleEngine:
         their series; bad and NaN ones neither start nor stop anything, uncertain ones count."""
         if self._catalog.generation != self._generation:
             self._rebuild()
-        fresh = self._seen.newer(batch)
-        usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
+        usable = self._seen.usable(batch)
         if not len(usable):
             return []
         self._last.make_room(max(len(self._seen.at), len(self._table.of_series)))

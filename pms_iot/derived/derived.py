@@ -59,8 +59,7 @@ class Derived:
         mine = self._is_input[np.minimum(batch.series, len(self._is_input) - 1, dtype=np.intp)]
         if not mine.any():
             return Batch.empty()
-        fresh = self._seen.newer(batch.take(mine))
-        known = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
+        known = self._seen.usable(batch.take(mine))
         found: list[Batch] = []
         for stage in self._stages.values() if len(known) else ():
             made = stage.update(known)

@@ -93,8 +93,7 @@ class ColumnarDetector(ABC):
         inputs = self._is_input[self._place(batch)]
         if not inputs.any():
             return Batch.empty()
-        fresh = self._seen.newer(batch.take(inputs))
-        usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
+        usable = self._seen.usable(batch.take(inputs))
         if not len(usable):
             return Batch.empty()
         self._gates.learn(usable)

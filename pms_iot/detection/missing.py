@@ -59,8 +59,7 @@ class Missing(ColumnarDetector):
 
     def update(self, batch: Batch) -> Batch:
         place = np.minimum(batch.series, len(self._asset_of) - 1, dtype=np.intp)
-        fresh = self._seen.newer(batch.take(self._clocked[place]))
-        usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
+        usable = self._seen.usable(batch.take(self._clocked[place]))
         if not len(usable):
             return Batch.empty()
         assets, looks = self._looks(usable)

@@ -71,8 +71,7 @@ class Models:
         mine = np.isin(batch.series, self._inputs)
         if not mine.any():
             return Batch.empty()
-        fresh = self._seen.newer(batch.take(mine))
-        usable = fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
+        usable = self._seen.usable(batch.take(mine))
         return Batch.concat(model.update(usable) for model in self._models.values())
 
     def snapshot(self) -> bytes:

@@ -35,6 +35,11 @@ class LastSeen:
         self.at[batch.series] = batch.at  # the last of each series wins
         return batch
 
+    def usable(self, batch: Batch) -> Batch:
+        """As `newer`, without samples that are bad or no number; those are passed all the same."""
+        fresh = self.newer(batch)
+        return fresh.take((fresh.quality > 0) & np.isfinite(fresh.value))
+
     def _grow(self, size: int) -> None:
         if size > len(self.at):
             new = np.full(size + size // 2, _NEVER)
