@@ -1,6 +1,5 @@
 """`pms-iot replay`: what any rule pack would have said of the stored history."""
 
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from pms_iot import bootstrap
+from pms_iot.arguments import instant
 from pms_iot.assets.catalog import SeriesCatalog, SeriesInfo
-from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import reading
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.replay.compare import asset_months, compare
@@ -25,14 +24,6 @@ from pms_iot.telemetry.transfer.progress import watcher
 _S = 1_000_000_000
 
 
-def _instant(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date or an instant of ISO 8601") from None
-    return to_ns(at if at.tzinfo else at.replace(tzinfo=UTC))
-
-
 def _duration(text: str) -> float:
     try:
         return seconds(text)
@@ -42,10 +33,10 @@ def _duration(text: str) -> float:
 
 def replay_rules(
     start: Annotated[
-        int, typer.Option("--from", parser=_instant, metavar="ISO", help="First instant; UTC.")
+        int, typer.Option("--from", parser=instant, metavar="ISO", help="First instant; UTC.")
     ],
     end: Annotated[
-        int, typer.Option("--to", parser=_instant, metavar="ISO", help="Behind the last.")
+        int, typer.Option("--to", parser=instant, metavar="ISO", help="Behind the last.")
     ],
     rules: Annotated[
         Path | None,

@@ -1,20 +1,11 @@
 """The options of `pms-iot telemetry`, which its commands share."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from pms_iot.kernel.clock import to_ns
+from pms_iot.arguments import instant
 from pms_iot.telemetry.transfer.formats import Format
-
-
-def instant(text: str) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a date or an instant of ISO 8601") from None
-    return to_ns(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def pair(text: str) -> tuple[str, str]:
