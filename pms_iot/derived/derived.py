@@ -72,7 +72,7 @@ class Derived:
     def snapshot(self) -> bytes:
         parts = {name: stage.snapshot() for name, stage in self._stages.items()}
         sizes = [[name, len(part)] for name, part in parts.items()]
-        return pack(sizes, {"seen": self._seen.at}) + b"".join(parts.values())
+        return b"".join([pack(sizes, {"seen": self._seen.at}), *parts.values()])
 
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot; what is meant in another way since then, or is new, starts fresh."""

@@ -94,7 +94,7 @@ class Detectors:
     def snapshot(self) -> bytes:
         parts = {name: detector.snapshot() for name, detector in self._detectors.items()}
         sizes = [[name, len(part)] for name, part in parts.items()]
-        return pack(sizes, {}) + b"".join(parts.values())
+        return b"".join([pack(sizes, {}), *parts.values()])
 
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot made under the same specs (`config_hash`)."""

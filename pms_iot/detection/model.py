@@ -77,7 +77,7 @@ class Models:
     def snapshot(self) -> bytes:
         parts = [(key, sealed(model.snapshot())) for key, model in self._models.items()]
         head = pack([[*key, len(part)] for key, part in parts], {"seen": self._seen.at})
-        return len(head).to_bytes(8, "little") + head + b"".join(part for _, part in parts)
+        return b"".join([len(head).to_bytes(8, "little"), head, *(part for _, part in parts)])
 
     def restore(self, state: bytes) -> None:
         """See `Detector`. A part that is damaged is counted and left out."""
