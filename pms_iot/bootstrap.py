@@ -25,7 +25,7 @@ from pms_iot.alerts.machine import RuleEngine
 from pms_iot.alerts.related import related_by
 from pms_iot.alerts.silence import SilenceWatch
 from pms_iot.assets.catalog import SeriesCatalog
-from pms_iot.assets.register import Applied, apply_site, load_site
+from pms_iot.assets.register import Applied, apply_site, load_site, zones_of
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
@@ -539,7 +539,7 @@ def build(
 
 def _zones(engine: Engine) -> dict[str, str]:
     with transaction(engine) as session:
-        return {site.code: site.timezone for site in session.exec(select(Site))}
+        return zones_of(session)
 
 
 def _vitals(path: pipeline.Pipeline, consumer: Consumer, disk: DiskTick) -> Vitals:

@@ -9,12 +9,13 @@ import typer
 from pms_iot import bootstrap
 from pms_iot.arguments import instant
 from pms_iot.assets.catalog import SeriesCatalog, SeriesInfo
+from pms_iot.assets.register import zones_of
 from pms_iot.kernel.db import reading
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.replay.compare import asset_months, compare
 from pms_iot.replay.packs import choose_packs
 from pms_iot.replay.run import Window, groups, replay
-from pms_iot.replay.truth import alerts_on_record, orders_with_outcome, zones_of
+from pms_iot.replay.truth import alerts_on_record, orders_with_outcome
 from pms_iot.replay.words import Report, as_csv, as_json, as_text
 from pms_iot.rulepacks import rules_root
 from pms_iot.rulepacks.models import seconds

@@ -260,3 +260,8 @@ def _hang(session: Session, entry: AssetEntry) -> None:
         return
     asset.parent_id, asset.supply_id = parent_id, supply_id
     session.add(asset)
+
+
+def zones_of(session: Session) -> dict[str, str]:
+    """Site -> its IANA zone."""
+    return {site.code: site.timezone for site in session.exec(select(Site))}

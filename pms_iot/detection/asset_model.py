@@ -341,8 +341,8 @@ class AssetModel:
         """The assets without any ridge model, which history could give them."""
         if not self._residual_limit:
             return []
-        fitted = self.of_row[self.columns["ridge.version"] > 0, 0]
-        return [w.asset for a, w in enumerate(self.watched) if a not in set(fitted.tolist())]
+        fitted = set(self.of_row[self.columns["ridge.version"] > 0, 0].tolist())
+        return [w.asset for a, w in enumerate(self.watched) if a not in fitted]
 
     def fit_now(self) -> None:
         """New weights for every row that has some, from all that was learned until now."""

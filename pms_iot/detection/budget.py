@@ -10,6 +10,7 @@ Source: stochastic approximation of a quantile (Robbins and Monro 1951).
 import numpy as np
 from numpy.typing import NDArray
 
+from pms_iot.feedback.service import TRUE
 from pms_iot.kernel.arrays import Arrays
 
 START, LEAST, MOST = 60.0, 6.0, 400.0  # of a limit
@@ -18,8 +19,6 @@ _MONTH_S = 30 * 86_400.0
 _STEP = 0.25  # of the logarithm of a limit, for one alarm
 _AIM = 0.5  # share of the budget that is aimed at
 _ABOVE = 1.1  # how far a limit lies above the score of what was no fault
-
-FAULTS = ("true_fault", "sensor_fault")  # outcomes that the detector was right about
 
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -79,7 +78,7 @@ def judged(state: Arrays, rows: Rows, outcome: str) -> None:
     """What people found at the last alarm of these rows. A true fault (of the machine or of its sensor)
     gives back what the alarm took; a false alarm puts the limit above its score."""
     limit, raised = state["limit"][rows], state["limit.raised"][rows]
-    if outcome in FAULTS:
+    if outcome in TRUE:
         change = -raised
     else:
         above = np.log(np.maximum(_ABOVE * state["limit.alarm"][rows], 1.0))

@@ -63,7 +63,7 @@ class Missing(ColumnarDetector):
         if not len(usable):
             return Batch.empty()
         assets, looks = self._looks(usable)
-        nth = self._nth[np.minimum(usable.series, len(self._nth) - 1)]
+        nth = self._nth[self._place(usable)]
         own, at = nth[nth >= 0], usable.at[nth >= 0]
         # An arrival belongs to the first look at or after it; those after the last look wait.
         turn = _turns(assets, looks, self._asset[own], at)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from pms_iot.feedback.service import TRUE
 from pms_iot.replay.run import Fired
 from pms_iot.replay.truth import Actual, Judged
 
 SAME_NS = 600 * 10**9
 LEAD_NS = 14 * 86_400 * 10**9
-TRUE = ("true_fault", "sensor_fault")  # the rule was right: there was something to repair
 _MONTH_NS = 30 * 86_400 * 10**9
 _EVER = 2**63 - 1
 

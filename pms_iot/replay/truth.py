@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from pms_iot.alerts.tables import Alert
-from pms_iot.assets.tables import Asset, Site
+from pms_iot.assets.tables import Asset
 from pms_iot.kernel.clock import from_ns, to_ns
 from pms_iot.workorders.tables import OrderAlert, WorkOrder
 
@@ -72,11 +72,6 @@ def orders_with_outcome(
             own = orders.setdefault(order.id, (order, code, []))
             own[2].append(_actual(alert, code))
     return [_judged(order, code, alerts) for order, code, alerts in orders.values()]
-
-
-def zones_of(session: Session) -> dict[str, str]:
-    """Site -> its IANA zone."""
-    return {site.code: site.timezone for site in session.exec(select(Site))}
 
 
 def _judged(order: WorkOrder, code: str, alerts: Sequence[Actual]) -> Judged:

@@ -9,9 +9,10 @@ from typing import Any
 
 import orjson
 
+from pms_iot.feedback.service import TRUE
 from pms_iot.kernel.clock import from_ns
 from pms_iot.kernel.text import Text
-from pms_iot.replay.compare import TRUE, Comparison, OrderLine
+from pms_iot.replay.compare import Comparison, OrderLine
 from pms_iot.replay.run import Replayed, Window
 
 _HEAD = (

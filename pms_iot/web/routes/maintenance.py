@@ -11,6 +11,7 @@ from fastapi import APIRouter, Form, Response
 from fastapi.responses import RedirectResponse
 from sqlmodel import col, select
 
+from pms_iot.assets.register import zones_of
 from pms_iot.assets.tables import Asset, Site
 from pms_iot.kernel.clock import to_ns
 from pms_iot.kernel.db import transaction
@@ -52,7 +53,7 @@ def _month_page(
         shown = _of(calendar(session, start, end, plans), asset)
         earlier = _of(calendar(session, today - LOOK_BACK, today + timedelta(days=1)), asset)
         assets = session.exec(select(Asset).order_by(Asset.code)).all()
-        zones = {site.code: site.timezone for site in session.exec(select(Site))}
+        zones = zones_of(session)
     predicted = forecasts_of(visit, zones, asset=asset)
     shown += [e for e in on_calendar(visit, predicted) if start <= e.due_on < end]
     return page(
