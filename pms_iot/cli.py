@@ -17,7 +17,7 @@ from pms_iot.demo import run_demo
 from pms_iot.ingestfile import IngestFileError, load_sources
 from pms_iot.kernel.errors import PmsError
 from pms_iot.kernel.logging import configure_logging
-from pms_iot.kernel.memory import keep_small
+from pms_iot.kernel.memory import keep_small, settle
 from pms_iot.kernel.text import Text
 from pms_iot.kernel.users import Role
 from pms_iot.rulepacks import check_packs, rules_root
@@ -57,6 +57,7 @@ def serve(
         _say(f"log in as 'manager' with the password {password} (shown only now)")
     runtime = bootstrap.build(settings, clock, packs, engine)
     runtime.start()
+    settle()
     # uvicorn passes the signal on when it has ended; by default that would kill us before `stop`.
     signal.signal(signal.SIGTERM, _end)
     try:

@@ -29,11 +29,11 @@ class Instances:
             for point in rule.points:
                 of_point.setdefault((rule.kind, point), []).append(rule)
         infos = sorted(series, key=lambda info: info.id)
-        self._ids = {(info.asset, info.point): info.id for info in infos}
-        self._period_s = {(i.asset, i.point): i.period_s for i in infos if i.period_s}
+        self._of_asset: dict[str, dict[str, SeriesInfo]] = {}
         self._states: dict[str, set[str]] = {}
         self._shared: dict[str, list[str]] = {}
         for info in infos:
+            self._of_asset.setdefault(info.asset, {})[info.point] = info
             if info.derived and info.type == "enum" and _STATE.search(info.point):
                 self._states.setdefault(info.asset, set()).add(info.point)
             elif info.derived and info.point.endswith(".share"):
@@ -128,7 +128,7 @@ class Instances:
         """The gates of each row, on the series of its asset. A point the asset lacks is never known."""
         return [
             [
-                Lock(self._ids.get((info.asset, g.point), -1), g.condition, int(g.for_s * _S))
+                Lock(self.series_of(info.asset, g.point), g.condition, int(g.for_s * _S))
                 for g in rule.when
             ]
             for rule, info in zip(self.rule, self.info, strict=True)
@@ -136,11 +136,13 @@ class Instances:
 
     def series_of(self, asset: str, point: str) -> int:
         """The series of an asset's point; -1 for one that it lacks."""
-        return self._ids.get((asset, point), -1)
+        info = self._of_asset.get(asset, {}).get(point)
+        return -1 if info is None else info.id
 
     def period_s(self, asset: str, point: str) -> float:
         """How often the point is sampled; 0 where that is not known."""
-        return self._period_s.get((asset, point), 0.0)
+        info = self._of_asset.get(asset, {}).get(point)
+        return (info.period_s or 0.0) if info is not None else 0.0
 
     def states(self, asset: str) -> Set[str]:
         """The asset's points that hold an operating state."""

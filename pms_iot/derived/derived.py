@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping
+from itertools import chain
 
 import numpy as np
 
@@ -13,14 +14,15 @@ from pms_iot.derived.stage import S, Stage, hold_ns
 from pms_iot.derived.state import StateSpec
 from pms_iot.derived.states import StateRow, States
 from pms_iot.derived.windows import ComputedRow, Windows
-from pms_iot.kernel.arrays import pack, unpack
+from pms_iot.kernel.arrays import bundle, pack, parts_of, unpack
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Gate
 from pms_iot.telemetry.fresh import LastSeen
 from pms_iot.telemetry.gates import Lock
 
-_VERSION = 1
+_VERSION = 2
+_SEEN = "seen"  # the name of the first part
 
 
 class Derived:
@@ -70,19 +72,17 @@ class Derived:
         return Batch.concat(found)
 
     def snapshot(self) -> bytes:
-        parts = {name: stage.snapshot() for name, stage in self._stages.items()}
-        sizes = [[name, len(part)] for name, part in parts.items()]
-        return b"".join([pack(sizes, {"seen": self._seen.at}), *parts.values()])
+        parts = ((name, stage.snapshot()) for name, stage in self._stages.items())
+        return bundle(chain([(_SEEN, pack({}, {"seen": self._seen.at}))], parts))
 
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot; what is meant in another way since then, or is new, starts fresh."""
-        sizes, arrays = unpack(state)
-        start = len(pack(sizes, arrays))
+        parts = parts_of(state)
+        _, arrays = unpack(next(parts)[1])
         self._seen = LastSeen(arrays["seen"])
-        for name, size in sizes:
+        for name, part in parts:
             if name in self._stages:
-                self._stages[name].restore(state[start : start + size])
-            start += size
+                self._stages[name].restore(part)
 
     def _build(self) -> None:
         self._generation = self._catalog.generation

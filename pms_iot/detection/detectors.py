@@ -1,7 +1,7 @@
 """All detectors of all rule packs over all assets, behind one `Detector`."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pms_iot.assets.catalog import SeriesInfo
@@ -19,12 +19,12 @@ from pms_iot.detection.spec import MODEL, SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
 from pms_iot.feedback.caps import Caps
 from pms_iot.feedback.service import Limit
-from pms_iot.kernel.arrays import pack, unpack
+from pms_iot.kernel.arrays import bundle, parts_of
 from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.gates import Lock
 
-_VERSION = 2
+_VERSION = 3
 _S = 1_000_000_000
 _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "anomaly": Anomaly,
@@ -92,17 +92,20 @@ class Detectors:
         return {k: v for detector in self._governed for k, v in detector.limits().items()}
 
     def snapshot(self) -> bytes:
-        parts = {name: detector.snapshot() for name, detector in self._detectors.items()}
-        sizes = [[name, len(part)] for name, part in parts.items()]
-        return b"".join([pack(sizes, {}), *parts.values()])
+        return bundle(self.parts())
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Each detector's name and state, made when it is asked for."""
+        return ((name, detector.snapshot()) for name, detector in self._detectors.items())
 
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot made under the same specs (`config_hash`)."""
-        sizes, _ = unpack(state)
-        start = len(pack(sizes, {}))
-        for name, size in sizes:
-            self._detectors[name].restore(state[start : start + size])
-            start += size
+        for name, part in parts_of(state):
+            self.restore_part(name, part)
+
+    def restore_part(self, name: str, state: bytes) -> None:
+        """Takes up one of `parts`."""
+        self._detectors[name].restore(state)
 
     def _build(self) -> None:
         self._generation = self._catalog.generation

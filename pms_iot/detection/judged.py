@@ -8,6 +8,7 @@ heard once, however often the engine is killed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -16,16 +17,25 @@ from numpy.typing import NDArray
 from pms_iot.assets.series import SeriesSource
 from pms_iot.detection.detector import Detector, Governed
 from pms_iot.feedback.service import Effect, Said
-from pms_iot.kernel.arrays import pack, unpack
+from pms_iot.kernel.arrays import bundle, pack, parts_of, unpack
 from pms_iot.telemetry.batch import Batch
 
-_VERSION = 1
+_VERSION = 2
+_SAID = "said"  # the name of the first part
 
 
 class Judgeable(Detector, Governed, Protocol):
     """All detectors behind one; `Detectors` is it."""
 
     config_hash: str
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Its state in named parts, each made when it is asked for."""
+        ...
+
+    def restore_part(self, name: str, state: bytes) -> None:
+        """Takes up one of `parts`."""
+        ...
 
 
 class JudgedDetectors:
@@ -79,14 +89,16 @@ class JudgedDetectors:
             "waiting": [asdict(one) for one in self._waiting],
             "effects": [asdict(effect) for effect in self._effects],
         }
-        return pack(meta, {}) + self._detectors.snapshot()
+        return bundle(chain([(_SAID, pack(meta, {}))], self._detectors.parts()))
 
     def restore(self, state: bytes) -> None:
-        meta, _ = unpack(state)
+        parts = parts_of(state)
+        meta, _ = unpack(next(parts)[1])
         self._heard = meta["heard"]
         self._waiting = [Said(**one) for one in meta["waiting"]]
         self._effects = [Effect(**effect) for effect in meta["effects"]]
-        self._detectors.restore(state[len(pack(meta, {})) :])
+        for name, part in parts:
+            self._detectors.restore_part(name, part)
 
     def _cut(self, batch: Batch) -> Iterator[Batch]:
         """The parts of the batch; between two of them verdicts are heard."""

@@ -1,7 +1,8 @@
 """State as bytes: a JSON header, then the raw arrays. The same state always gives the same bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,25 @@ def unpack(state: bytes) -> tuple[Any, Arrays]:
         arrays[name] = flat.reshape(shape).copy()
         start += flat.nbytes
     return meta, arrays
+
+
+def bundle(parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """Named parts, one behind the other. Each is taken when the one before is in, so parts that are made
+    on the way are never all there twice."""
+    whole = BytesIO()
+    for name, part in parts:
+        for content in (name.encode(), part):
+            whole.write(len(content).to_bytes(8, "little"))
+            whole.write(content)
+    return whole.getvalue()
+
+
+def parts_of(state: bytes) -> Iterator[tuple[str, bytes]]:
+    """What `bundle` was given."""
+    rest = BytesIO(state)
+    while size := rest.read(8):
+        name = rest.read(int.from_bytes(size, "little")).decode()
+        yield name, rest.read(int.from_bytes(rest.read(8), "little"))
 
 
 def sealed(content: bytes) -> bytes:

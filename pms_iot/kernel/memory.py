@@ -1,6 +1,7 @@
 """How the process asks the system for memory."""
 
 import ctypes
+import gc
 from contextlib import suppress
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of mallopt(3), glibc
@@ -17,3 +18,17 @@ def keep_small() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_ARENA_MAX, 2)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def settle() -> None:
+    """Call when what stays has been built: what building took goes back, and what was built is not
+    looked through for garbage any more, which would stop all threads for as long as it takes."""
+    gc.collect()
+    gc.freeze()
+    give_back()
+
+
+def give_back() -> None:
+    """What small things have left behind goes back to the system."""
+    with suppress(AttributeError, OSError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)

@@ -88,13 +88,14 @@ def save_snapshots(engine: Engine, at: datetime, states: Mapping[str, State]) ->
 
 
 def _cut(name: str, state: State, at: datetime) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(state.content), PIECE):
-        piece = state.content[start : start + PIECE]
+    content = memoryview(state.content)  # cut, not copied
+    for start in range(0, len(content), PIECE):
+        piece = content[start : start + PIECE]
         digest = blake2b(piece, digest_size=16).hexdigest()
         yield _row(f"{name}{_MARK}{digest}", state.config_hash, at, piece)
 
 
-def _row(name: str, config_hash: str, at: datetime, state: bytes) -> dict[str, Any]:
+def _row(name: str, config_hash: str, at: datetime, state: bytes | memoryview) -> dict[str, Any]:
     return {"name": name, "config_hash": config_hash, "at": at, "state": state}
 
 

@@ -5,7 +5,7 @@ its snapshot, as detectors keep their state, and drops samples that it has seen.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import example, given
@@ -73,6 +73,13 @@ class Diary:
     def restore(self, state: bytes) -> None:
         self.pages, level, seen = json.loads(state)
         self.level, self.seen = dict(level), dict(seen)
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        yield "diary", self.snapshot()
+
+    def restore_part(self, name: str, state: bytes) -> None:
+        assert name == "diary"
+        self.restore(state)
 
 
 def samples(rows: Sequence[tuple[int, int]]) -> Batch:
