@@ -14,6 +14,7 @@ from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.counters import Counters
 from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.embedded.blocks import WINDOW_NS
+from pms_iot.telemetry.embedded.keeper import LOG_SAMPLES
 from tests.store.test_sample_store import same, same_buckets
 
 S = 10**9
@@ -177,6 +178,20 @@ def test_packed_it_takes_a_few_bytes_a_sample(tmp_path: Path) -> None:
             for name in ("page_count", "freelist_count", "page_size")
         )
     assert (pages - free) * size / (100 * n) < 7
+
+
+def test_a_long_log_is_moved_before_windows_are_finished(tmp_path: Path) -> None:
+    """Otherwise the log grows for as long as finishing takes."""
+    path = tmp_path / "samples.db"
+    store = EmbeddedStore(path, now_ns=lambda: T0 + 10 * WINDOW_NS, housekeeping=False)
+    store.write(Batch.of(np.arange(60), np.full(60, T0), np.zeros(60)))
+    store.keeper.compact()
+    n = LOG_SAMPLES // 2 + 1
+    store.write(Batch.of(np.full(n, 1), T0 + 10 * WINDOW_NS + np.arange(n), np.zeros(n)))
+    assert (store.keeper.finish(), store.keeper.has_finished) == (0, False)
+    store.keeper.compact()
+    assert (store.keeper.finish(), store.keeper.has_finished) == (60, True)
+    store.close()
 
 
 @settings(deadline=None, max_examples=60)

@@ -88,10 +88,16 @@ class Keeper:
         if self._unpacked > LOG_SAMPLES:
             self._hurry.set()
         if self._unpacked > 2 * LOG_SAMPLES:
-            self.compact()
+            self._move()
 
     def compact(self) -> int:
         """The log into blocks of level 0, and full levels into the next; returns the samples moved."""
+        moved = self._move()
+        if moved:
+            self._merge()
+        return moved
+
+    def _move(self) -> int:
         with self._file.housekeeping(wait=True):
             with self._log() as (_, tail):
                 batch, last_row = tail.all(), tail.last_row
@@ -106,34 +112,40 @@ class Keeper:
                 self._let_others_write()
             with self._file.writing() as db:
                 db.execute("DELETE FROM log WHERE id <= ?", (last_row,))
-            self._merge()
         self._counters.add("store_samples_packed", len(batch))
         return len(batch)
 
     def _merge(self) -> None:
-        with self._file.reading() as db:
-            full = db.execute(_FULL_LEVELS, (MERGED_AT_ONCE,)).fetchall()
-        self._unify(
-            (series, window, (level, level), min(level + 1, FINAL - 1))
-            for series, window, level in full
-        )
+        """As far as there is time for; what is full stays so until the next time."""
+        with self._file.housekeeping(wait=True):
+            with self._file.reading() as db:
+                full = db.execute(_FULL_LEVELS, (MERGED_AT_ONCE,)).fetchall()
+            self._unify(
+                (series, window, (level, level), min(level + 1, FINAL - 1))
+                for series, window, level in full
+            )
 
     def finish(self) -> int:
-        """Each closed window into one block and its roll-ups; returns how many windows."""
+        """Closed windows into one block each and its roll-ups, as many as there is time for; returns how many."""
         oldest_open = (self._now_ns() - GRACE_NS) // blocks.WINDOW_NS
         with self._file.housekeeping(wait=True):
             self._finished = time.monotonic()
             with self._file.reading() as db:
                 closed = db.execute(_CLOSED, (oldest_open,)).fetchall()
-            finished = self._unify((series, window, (0, FINAL), FINAL) for series, window in closed)
-        self.has_finished = True
+            places = iter(closed)
+            finished = self._unify((series, window, (0, FINAL), FINAL) for series, window in places)
+        if next(places, None) is None:
+            self.has_finished = True
+        else:
+            self._finished = -_FINISH_S  # goes on at the next look
         self._counters.add("store_windows_finished", finished)
         return finished
 
     def _unify(self, places: Iterable[tuple[int, int, tuple[int, int], int]]) -> int:
-        """For each (series, window, first and last level, new level) its blocks as one."""
+        """For each (series, window, first and last level, new level) its blocks as one; stops where the
+        log has to be moved, so that it stays short and writers do not wait."""
         done, places = 0, iter(places)
-        while (some := list(islice(places, _WINDOWS))) and not self._stopping.is_set():
+        while self._has_time() and (some := list(islice(places, _WINDOWS))):
             # Reading and packing hold no lock: nobody else changes blocks.
             changes = [change for place in some if (change := self._unified(*place))]
             with self._file.writing() as db:
@@ -142,6 +154,9 @@ class Keeper:
             done += len(changes)
             self._let_others_write()
         return done
+
+    def _has_time(self) -> bool:
+        return not self._stopping.is_set() and self._unpacked <= LOG_SAMPLES // 2
 
     def _unified(
         self, series: int, window: int, levels: tuple[int, int], into: int
