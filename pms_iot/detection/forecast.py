@@ -48,8 +48,7 @@ class Forecast(ColumnarDetector):
             "sum": np.zeros((size, _PARTS)),
             "count": np.zeros((size, _PARTS)),
             "age": np.zeros(size),  # sum of the samples' ns since the bin's start
-            "bin": np.full((size, SLOTS), -1, np.int64),  # numbers of full bins, in a ring
-            "at": np.zeros((size, SLOTS), np.int64),
+            "at": np.full((size, SLOTS), -1, np.int64),  # mean time of each full bin, in a ring
             "value": np.zeros((size, SLOTS)),
             "next": np.zeros(size, np.int64),  # slot to write
             "trust": np.zeros(size, np.int64),  # bins that a forecast lasts without a trend
@@ -80,7 +79,6 @@ class Forecast(ColumnarDetector):
         count, slot = state["count"][row], state["next"][row]
         means = state["sum"][row][count > 0] / count[count > 0]
         start = int(state["open"][row] * self._bin_ns[row] - self._phase_ns[row])
-        state["bin"][row, slot] = state["open"][row]
         state["at"][row, slot] = start + int(state["age"][row] / count.sum())
         state["value"][row, slot] = np.median(means) * self._sign[row]
         state["next"][row] = (slot + 1) % SLOTS
@@ -89,17 +87,18 @@ class Forecast(ColumnarDetector):
     def _said(self, row: int, at: int) -> Crossing | tuple[float, float, float]:
         """The forecast at the end of a bin, in days from `at`; NaN for none."""
         state, limit = self._state, float(self._limit[row])
-        known = (state["bin"][row] >= 0) & (at - state["at"][row] <= SLOTS * self._bin_ns[row])
+        known = (state["at"][row] >= 0) & (at - state["at"][row] <= SLOTS * self._bin_ns[row])
         slots = np.flatnonzero(known)
-        slots = slots[np.argsort(state["bin"][row, slots])]
+        slots = slots[np.argsort(state["at"][row, slots])]
         days = (state["at"][row, slots] - at) / (S * _DAY_S)
         value = state["value"][row, slots]
-        season = state["bin"][row, slots] % self._seasons[row]
+        number = (state["at"][row, slots] + self._phase_ns[row]) // self._bin_ns[row]
+        season = number % self._seasons[row]
         trust, horizon = int(state["trust"][row]), float(self._horizon[row])
         verdict = paths.judge(days, value, season, limit, horizon, believed=trust > 0)
         crossing = verdict.crossing
         if verdict.fallen_from >= 0:
-            state["bin"][row, slots[: verdict.fallen_from]] = -1
+            state["at"][row, slots[: verdict.fallen_from]] = -1
             trust = min(trust, 1)
         elif crossing is None and trust and float(np.median(value[-3:])) >= limit:
             crossing = Crossing(0.0, 0.0, 0.0)  # no longer growing, for it is there

@@ -25,10 +25,5 @@ def settle() -> None:
     looked through for garbage any more, which would stop all threads for as long as it takes."""
     gc.collect()
     gc.freeze()
-    give_back()
-
-
-def give_back() -> None:
-    """What small things have left behind goes back to the system."""
     with suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

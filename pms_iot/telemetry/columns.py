@@ -22,7 +22,8 @@ from pms_iot.telemetry.plain import Plain, is_plain, read_plain
 _PLAIN_HEAD = re.compile(r"[^#,= \\][^,= \\]*(?:,[^,= \\]+=[^,= \\]+)*")
 _HAS_Q = re.compile(rb"[ ,]q=")
 _MOST_UNKNOWN = 50_000  # fields remembered; beyond it we start anew
-_MOST_NAMES = 32 << 20  # bytes remembered of names; a message of 1,000 samples has about 20 kB
+_MOST_NAMES = 16 << 20  # bytes remembered of lines
+_MOST_TEXTS = 4 << 20  # and of whole messages, which only spare a look at each line
 _ENTRY = 400  # bytes that a remembered name takes beside its own letters
 
 
@@ -93,7 +94,7 @@ class LineReader:
         self.names_of, self._series_of, self.ours = names_of, series_of, ours
         self._by_line: dict[bytes, NDArray[np.int32]] = {}  # names -> series of the values
         self._by_text: dict[bytes, NDArray[np.int32]] = {}
-        self._remembered = 0  # bytes of names in the two
+        self._remembered = self._of_texts = 0  # bytes in the two
         self._unresolved: dict[tuple[str, str], int] = {}  # asset, field -> -1, -2, …
 
     def read(self, text: bytes, first_line: int, oldest_ns: int, newest_ns: int) -> Columns:
@@ -118,8 +119,12 @@ class LineReader:
         found = [part for part in parts if part is not None]
         if len(found) < len(parts):
             return None
-        series = self._by_text[names] = np.concatenate(found)
-        self._remembered += len(names) + _ENTRY
+        series = np.concatenate(found)
+        if self._of_texts > _MOST_TEXTS:
+            self._by_text.clear()
+            self._of_texts = 0
+        self._by_text[names] = series
+        self._of_texts += len(names) + series.nbytes + _ENTRY
         return series
 
     def _series_of_line(self, names: bytes) -> NDArray[np.int32] | None:
@@ -129,7 +134,7 @@ class LineReader:
             if made is None:
                 return None
             known = self._by_line[names] = made
-            self._remembered += len(names) + _ENTRY
+            self._remembered += len(names) + made.nbytes + _ENTRY
         return known
 
     def _made(self, names: str) -> NDArray[np.int32] | None:

@@ -156,7 +156,10 @@ class Keeper:
         return done
 
     def _has_time(self) -> bool:
-        return not self._stopping.is_set() and self._unpacked <= LOG_SAMPLES // 2
+        if self._unpacked > LOG_SAMPLES // 2:
+            self._hurry.set()  # the next look comes at once
+            return False
+        return not self._stopping.is_set()
 
     def _unified(
         self, series: int, window: int, levels: tuple[int, int], into: int
