@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlmodel import SQLModel
 
-import pms_iot.alerts.tables  # noqa: F401  # other tables refer to its own
+import pms_iot.bootstrap  # noqa: F401  # all tables: they refer to one another
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.assets.tables import Asset, Point, Site
 from pms_iot.kernel.db import open_engine, transaction
