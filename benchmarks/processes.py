@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -59,3 +60,21 @@ def cpu_s(pid: int) -> float:
 def resident_mb(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextmanager
+def watched_mb(pid: int) -> Generator[list[float]]:
+    """What is resident, four times a second."""
+    seen, done = [resident_mb(pid)], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.25):
+            seen.append(resident_mb(pid))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
