@@ -76,9 +76,10 @@ class LiveFeed(Protocol):
 
 
 class Acks(Protocol):
-    """Tells a gateway how far its stream is committed."""
+    """Tells a gateway how far its stream is committed, and what the engine lacks of it."""
 
     def publish_ack(self, site: str, gateway: str, lane: str, epoch: str, seq: int) -> None: ...
+    def ask_rebirth(self, site: str, gateway: str) -> None: ...
 
 
 @dataclass
@@ -411,9 +412,10 @@ class Pipeline:
     def _report(self, report: gateways.Report) -> None:
         """`state`, `birth` and `health`."""
         with transaction(self.engine) as session:
-            known = gateways.record_report(session, report, self.clock.now())
+            gateway = gateways.record_report(session, report, self.clock.now())
+            is_born = gateway is not None and gateway.birth is not None
             marks = watermarks.of_gateway(session, report.site, report.gateway)
-        if not known:
+        if gateway is None:
             self.counters.add("reports_of_unknown_gateways")
             return
         if report.kind == "birth":  # tell it what it may free from its spool
@@ -424,6 +426,8 @@ class Pipeline:
                 if mark.epoch == report.body.get("epoch"):
                     self.acks.publish_ack(mark.site, mark.gateway, mark.lane, mark.epoch, mark.seq)
         else:
+            if report.kind == "health" and not is_born:  # its birth came before it was registered
+                self.acks.ask_rebirth(report.site, report.gateway)
             self._own_figures(report)
 
     def _own_figures(self, report: gateways.Report) -> None:

@@ -83,8 +83,8 @@ def _state(payload: bytes) -> str:
     return state
 
 
-def record_report(session: Session, report: Report, now: datetime) -> bool:
-    """Keeps the newest report on the gateway's row; False if the register has no such gateway."""
+def record_report(session: Session, report: Report, now: datetime) -> Gateway | None:
+    """Keeps the newest report on the gateway's row; None if the register has no such gateway."""
     query = (
         select(Gateway)
         .join(Site, col(Gateway.site_id) == col(Site.id))
@@ -92,7 +92,7 @@ def record_report(session: Session, report: Report, now: datetime) -> bool:
     )
     gateway = session.exec(query).first()
     if gateway is None:
-        return False
+        return None
     outages.note_report(session, report.site, gateway, report.kind, report.body, now)
     if report.kind == "state":
         gateway.state = report.body["state"]
@@ -103,7 +103,7 @@ def record_report(session: Session, report: Report, now: datetime) -> bool:
     if gateway.state == "online" and not report.retained:
         gateway.last_seen_at = now
     session.add(gateway)
-    return True
+    return gateway
 
 
 def gateway_samples(report: Report, catalog: SeriesCatalog, now_ns: int) -> Batch:

@@ -88,10 +88,14 @@ class Acks:
     """What gateways are told, kept in a list."""
 
     told: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])  # lane, seq
+    asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])  # for their births
 
     def publish_ack(self, site: str, gateway: str, lane: str, epoch: str, seq: int) -> None:
         assert (site, gateway, epoch) == ("riverside", "gw-01", EPOCH)
         self.told.append((lane, seq))
+
+    def ask_rebirth(self, site: str, gateway: str) -> None:
+        self.asked.append((site, gateway))
 
     def upto(self, lane: str = "data") -> int:
         return max((seq for told, seq in self.told if told == lane), default=0)

@@ -260,6 +260,16 @@ def test_a_spoilt_message_in_a_backlog_is_set_aside_alone(rig: Rig) -> None:
     assert path.counters["messages_quarantined"] == 1
 
 
+def test_a_gateway_whose_birth_was_not_heard_is_asked_for_it(rig: Rig) -> None:
+    """It was born before it was registered; without its birth nobody knows what to expect of it."""
+    path = rig.build()
+    rig.say(path, "health", at_ns=rig.clock.now_ns())
+    assert rig.acks.asked == [("riverside", "gw-01")]
+    rig.say(path, "birth", epoch=EPOCH)
+    rig.say(path, "health", at_ns=rig.clock.now_ns())
+    assert len(rig.acks.asked) == 1
+
+
 def test_a_birth_that_the_broker_kept_does_not_raise_the_dead(rig: Rig) -> None:
     path, birth = rig.build(), b'{"epoch":"9f3a1c2b"}'
     path.process(rig.received(b"offline", "state", retained=True))
