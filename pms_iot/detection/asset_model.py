@@ -19,7 +19,7 @@ from pms_iot.detection.model_file import LEARNED, Learned
 from pms_iot.detection.ridge import Ridge
 from pms_iot.detection.spec import DetectorSpec
 from pms_iot.detection.states import CODES, UNKNOWN
-from pms_iot.feedback.service import Limit
+from pms_iot.feedback.service import TRUE, Limit
 from pms_iot.kernel.arrays import Arrays, pack, unpack
 from pms_iot.telemetry.batch import Batch
 
@@ -32,7 +32,7 @@ _OFF = 0.2  # of the limit, where an alarm of the residual ends
 _JUST = 1.001  # the least excess in alarm
 _PER_INPUT = 5  # rows for each input, before a fit
 _MOST_LEVEL = 4.0
-_FACTOR = {"false_alarm": 1.25, "no_fault_found": 1.25, "true_fault": 0.9}  # of the limits
+_RIGHT, _WRONG = 0.9, 1.25  # what a verdict multiplies the limits by
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class AssetModel:
         a = self._asset_of(series)
         if a is None:
             return False
-        self._move(a, _FACTOR.get(outcome, 1.0))
+        self._move(a, _factor(outcome))
         return True
 
     def withdrawn(self, series: int, outcome: str) -> bool:
@@ -301,14 +301,13 @@ class AssetModel:
         a = self._asset_of(series)
         if a is None:
             return False
-        self._move(a, 1 / _FACTOR.get(outcome, 1.0))
+        self._move(a, 1 / _factor(outcome))
         return True
 
     def _move(self, a: int, factor: float) -> None:
         # One verdict beyond the bounds is kept, so that one taken back leaves the limit where it was.
         level = self.assets["asset.level"]
-        least, most = _FACTOR["true_fault"], _MOST_LEVEL * _FACTOR["false_alarm"]
-        level[a] = min(max(level[a] * factor, least), most)
+        level[a] = min(max(level[a] * factor, _RIGHT), _MOST_LEVEL * _WRONG)
 
     def _levels(self) -> Floats:
         """Of each asset what its limits are multiplied by."""
@@ -450,3 +449,7 @@ class _Outputs:
         series = self._of_points[a]
         asset, which, point = np.nonzero(~np.isnan(value) & (series >= 0))
         return Batch.of(series[asset, which, point], at[asset], value[asset, which, point])
+
+
+def _factor(outcome: str) -> float:
+    return _RIGHT if outcome in TRUE else _WRONG
