@@ -1,7 +1,7 @@
 """Outcomes of orders reach the detectors, and a budget holds alarms of statistics: on the main path."""
 
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,13 @@ class Limited:
     def restore(self, state: bytes) -> None:
         level, self.heard = orjson.loads(state)
         self.level = dict(level)
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        yield "limited", self.snapshot()
+
+    def restore_part(self, name: str, state: bytes) -> None:
+        assert name == "limited"
+        self.restore(state)
 
 
 @pytest.fixture(scope="module")
