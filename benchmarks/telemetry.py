@@ -17,10 +17,9 @@ from influxdb_client.domain.write_precision import WritePrecision
 from benchmarks import Row
 from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.kernel.db import open_engine
-from pms_iot.settings import InfluxSettings
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
-from pms_iot.telemetry.influx import InfluxStore
+from pms_iot.telemetry.influx_lines import Lines
 from pms_iot.telemetry.line import parse_line
 from pms_iot.telemetry.wire import decode, join
 from tests.register import register
@@ -75,13 +74,11 @@ def _decoding(catalog: SeriesCatalog) -> list[Row]:
 
 def _line_protocol(catalog: SeriesCatalog) -> list[Row]:
     batch = decode(TOPIC, _message(), catalog, T0).batch
-    store = InfluxStore(InfluxSettings(url="http://127.0.0.1:1"), catalog)
     # What write() does before it sends; the server is left out on purpose.
-    lines = store._lines  # pyright: ignore[reportPrivateUsage]
-    store._newest = dict.fromkeys(batch.series.tolist(), 0)  # pyright: ignore[reportPrivateUsage]
+    lines = Lines(catalog.info, lambda _: Batch.empty())
     what, unit = "1,000 samples to line protocol", "samples/s"
     return [
-        Row(what, "pms_iot InfluxStore", _rate(lambda: "\n".join(lines(batch))), unit),
+        Row(what, "pms_iot InfluxStore", _rate(lambda: list(lines.pieces(batch))), unit),
         Row(what, "influxdb-client Point", _rate(lambda: _points(batch, catalog), 20), unit),
     ]
 

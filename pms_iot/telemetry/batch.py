@@ -63,8 +63,8 @@ class Batch:
     def __len__(self) -> int:
         return len(self.series)
 
-    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> "Batch":
-        """The samples at these positions, or where the mask is true."""
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Batch":
+        """The samples at these positions, or where the mask is true; of a slice, views."""
         return Batch.of(self.series[index], self.at[index], self.value[index], self.quality[index])
 
     def sorted_by_time(self) -> "Batch":

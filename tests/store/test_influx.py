@@ -1,5 +1,6 @@
 """What only InfluxDB does: refusals, outages, what others see in the bucket."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,9 +14,11 @@ from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.settings import InfluxSettings
 from pms_iot.telemetry.batch import BAD, GOOD, UNCERTAIN, Batch
 from pms_iot.telemetry.influx import InfluxStore, SamplesRejectedError
+from pms_iot.telemetry.store import Buckets
 from tests import servers
 from tests.register import small_register
 
+S = 10**9
 T0 = 1_700_000_000_000_000_000
 
 
@@ -100,3 +103,45 @@ def test_an_answer_that_is_cut_off_is_an_outage(answer: bytes, catalog: SeriesCa
             store.read(catalog.of_asset("EL-01")["p0"], 0, 2**62)
         store.close()
         proxy.shutdown()
+
+
+def test_a_bucket_for_roll_ups_is_made_in_the_organisation_of_that_name(
+    catalog: SeriesCatalog,
+) -> None:
+    """Requests and answers as in the API reference of InfluxDB 2: POST /write, GET /orgs, POST /buckets."""
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    class V2(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, {}))
+            self._answer(200, b'{"orgs": [{"id": "0123456789abcdef", "name": "pms"}]}')
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.startswith("/api/v2/buckets"):
+                asked.append((self.path, json.loads(body)))
+                self._answer(201, b"{}")
+            else:
+                self._answer(204 if len(asked) == 2 else 404, b"")
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            if status != 204:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with HTTPServer(("127.0.0.1", 0), V2) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        store = InfluxStore(InfluxSettings(url=url, bucket="raw", org="pms"), catalog)
+        one = np.array([1.0])
+        summary = Buckets(np.array([T0]), one, one, one, np.array([1]), np.array([GOOD]), 60 * S)
+        rows = [(catalog.of_asset("EL-01")["p0"], summary)]
+        with pytest.raises(StoreUnavailableError, match="raw_1m is new"):
+            store.write_buckets(rows, 60 * S)
+        store.write_buckets(rows, 60 * S)
+        store.close()
+        server.shutdown()
+    wanted = {"orgID": "0123456789abcdef", "name": "raw_1m", "retentionRules": []}
+    assert asked == [("/api/v2/orgs?org=pms", {}), ("/api/v2/buckets", wanted)]
