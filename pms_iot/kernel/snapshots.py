@@ -20,6 +20,7 @@ PIECE = 256 * 1024  # bytes
 AT_ONCE = 4  # pieces that one transaction writes
 _LIST = b"pieces\n"  # what the row of a state in pieces begins with; no other state does
 _MARK = "#"  # between the name of a state and the digest of its piece
+_FORM = "2"  # of the bytes that `kernel.arrays` makes; those of another form are not restored
 T = TypeVar("T")
 
 
@@ -44,13 +45,13 @@ def save_snapshot(
     session: Session, name: str, config_hash: str, at: datetime, state: bytes
 ) -> None:
     """Replaces the small snapshot `name` in this transaction."""
-    _put(session, [{"name": name, "config_hash": config_hash, "at": at, "state": state}])
+    _put(session, [_row(name, config_hash, at, state)])
 
 
 def load_snapshot(session: Session, name: str, config_hash: str) -> bytes | None:
     """The snapshot `name`, or None if there is none for this configuration."""
     row = session.get(StateSnapshot, name)
-    if row is None or row.config_hash != config_hash:
+    if row is None or row.config_hash != _formed(config_hash):
         return None
     return _joined(session, row.state) if row.state.startswith(_LIST) else row.state
 
@@ -96,7 +97,11 @@ def _cut(name: str, state: State, at: datetime) -> Iterator[dict[str, Any]]:
 
 
 def _row(name: str, config_hash: str, at: datetime, state: bytes | memoryview) -> dict[str, Any]:
-    return {"name": name, "config_hash": config_hash, "at": at, "state": state}
+    return {"name": name, "config_hash": _formed(config_hash), "at": at, "state": state}
+
+
+def _formed(config_hash: str) -> str:
+    return f"{config_hash}/{_FORM}"
 
 
 def _joined(session: Session, names: bytes) -> bytes | None:

@@ -18,6 +18,7 @@ from pms_iot.detection.missing import Missing
 from pms_iot.detection.rate import Rate
 from pms_iot.detection.spec import SCORES, DetectorSpec
 from pms_iot.detection.stuck import Stuck
+from pms_iot.kernel.arrays import size
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.condition import Condition
@@ -192,9 +193,9 @@ def test_a_day_on_which_the_clock_is_changed_is_like_any_other(name: str) -> Non
 def test_memory_is_bounded(name: str) -> None:
     detector = build(name)
     detector.update(DATA.take(DATA.at < T0 + 300 * S))
-    early = len(detector.snapshot())
+    early = size(detector.snapshot())
     detector.update(stream(2500))
-    assert len(detector.snapshot()) < early + 2000  # numbers in the header grow by digits, no more
+    assert size(detector.snapshot()) < early + 2000  # a row may come, or a gate close
 
 
 @every_detector

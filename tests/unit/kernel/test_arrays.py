@@ -3,10 +3,46 @@
 import tracemalloc
 from collections.abc import Iterator
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
-from pms_iot.kernel.arrays import bundle, parts_of
+from pms_iot.kernel.arrays import bundle, pack, parts_of, unpack
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        npst.arrays(
+            npst.integer_dtypes() | npst.floating_dtypes(sizes=(32, 64)),
+            npst.array_shapes(min_dims=0, min_side=0),
+        ),
+    )
+)
+def test_arrays_come_out_as_they_went_in(arrays: dict[str, np.ndarray]) -> None:
+    state = pack({"so": 1}, arrays)
+    meta, found = unpack(state)
+    assert meta == {"so": 1}
+    assert pack(meta, found) == state
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+        assert found[name].flags.writeable
+
+
+def test_damage_is_an_error_of_value() -> None:
+    state = pack({}, {"noise": np.random.default_rng(1).normal(size=10_000)})
+    for damaged in (
+        b"",
+        state[:5],
+        state[:30],
+        state[:-9000],
+        state[:300] + bytes(9) + state[309:],
+    ):
+        with pytest.raises(ValueError):
+            unpack(damaged)
 
 
 @given(st.lists(st.tuples(st.text(), st.binary())))
