@@ -21,6 +21,7 @@ from pms_iot.telemetry.embedded.summary import (
 )
 
 _SMALL = 400  # samples
+_SORTED_AT_ONCE = 100_000  # samples
 WINDOW_NS = 6 * 3600 * 10**9  # whole hours, so that every roll-up lies in one window
 NOTHING = Columns(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint8))
 _log = structlog.get_logger(__name__)
@@ -117,17 +118,25 @@ def summaries(
 
 
 def cut(batch: Batch) -> Iterator[Block]:
-    """A batch in order of writing as blocks of level 0."""
+    """Samples in order of writing, at least one, as blocks of level 0. Some of the series at a time:
+    sorting all of them at once takes twice the memory of the samples."""
+    shares = np.linspace(0, 1, len(batch) // _SORTED_AT_ONCE + 2)
+    ends = np.unique(np.quantile(batch.series, shares, method="inverted_cdf")).tolist()
+    for first, last in pairwise([ends[0] - 1, *ends]):
+        yield from _cut(batch.take((batch.series > first) & (batch.series <= last)))
+
+
+def _cut(batch: Batch) -> Iterator[Block]:
     order = np.lexsort(
         (batch.at, batch.series)
     )  # stable: of equal instants the last written is last
     series, at = batch.series[order], batch.at[order]
-    last_of_its_kind = np.append((series[1:] != series[:-1]) | (at[1:] != at[:-1]), True)
-    order, series, at = order[last_of_its_kind], series[last_of_its_kind], at[last_of_its_kind]
-    value, quality, window = batch.value[order], batch.quality[order], at // WINDOW_NS
+    order = order[np.append((series[1:] != series[:-1]) | (at[1:] != at[:-1]), True)]
+    batch = batch.take(order)
+    series, window = batch.series, batch.at // WINDOW_NS
     starts = np.flatnonzero((np.diff(series) != 0) | (np.diff(window) != 0)) + 1
-    bounds = [0, *starts.tolist(), len(at)]
-    for i, j in pairwise(bounds):
+    at, value, quality = batch.at, batch.value, batch.quality
+    for i, j in pairwise([0, *starts.tolist(), len(batch)]):
         part = Columns(at[i:j], value[i:j], quality[i:j])
         yield block(int(series[i]), int(window[i]), 0, part)
 
