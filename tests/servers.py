@@ -221,7 +221,8 @@ def _postgres_on(program: str, port: int, directory: Path, user: str | None) -> 
 class Influx:
     """A server that speaks the v2 write API and InfluxQL; each test gets a bucket of its own.
 
-    `server` is what listens at `url`: the shim, or None where a server was given by the environment.
+    `server` is what listens at `url`, `backend` what keeps the data: the shim and influxd 1.6, or twice
+    influxd 2, or None where a server was given by the environment.
     """
 
     url: str
@@ -234,9 +235,8 @@ class Influx:
     def bucket(self) -> Generator[str]:
         """An empty bucket; yields its name."""
         name = f"test_{time.monotonic_ns()}"
-        if self.server is None:
-            with _made_by_api(self, name):
-                yield name
+        if self.server is None or self.server is self.backend:
+            yield from _made_by_api(self, name)
             return
         names = [name, *(f"{name}_{step}" for step in ("1m", "15m", "1h"))]
         for each in names:  # an engine may make those of the roll-ups at a 2.x server
@@ -248,19 +248,23 @@ class Influx:
                 httpx2.post(f"{self.url}/query", params={"q": f"DROP DATABASE {each}"})
 
 
-@contextmanager
-def _made_by_api(influx: Influx, name: str) -> Generator[None]:
-    from influxdb_client import InfluxDBClient  # only where a 2.x server is given
+def _made_by_api(influx: Influx, name: str) -> Generator[str]:
+    from influxdb_client import InfluxDBClient  # only where there is a 2.x server
 
     with InfluxDBClient(influx.url, token=influx.token, org=influx.org) as client:
-        made = client.buckets_api().create_bucket(bucket_name=name, org=influx.org)
-        yield
-        client.buckets_api().delete_bucket(made)
+        api = client.buckets_api()
+        api.create_bucket(bucket_name=name, org=influx.org)
+        yield name
+        if influx.server is None:  # it stays when the test is over
+            for bucket in api.find_buckets_iter():
+                if bucket.name.startswith(name):  # an engine makes those of the roll-ups
+                    api.delete_bucket(bucket)
 
 
 @contextmanager
 def influx(directory: Path) -> Generator[Influx]:
-    """Debian's influxd 1.6 behind an nginx that lends it the v2 write path, or PMS_TEST_INFLUX_URL.
+    """`influxd` of 2.x if that is the first on the PATH, Debian's 1.6 behind an nginx that lends it the v2
+    write path, or PMS_TEST_INFLUX_URL.
 
     With the URL go PMS_TEST_INFLUX_TOKEN and PMS_TEST_INFLUX_ORG.
     """
@@ -268,7 +272,13 @@ def influx(directory: Path) -> Generator[Influx]:
         org = os.environ.get("PMS_TEST_INFLUX_ORG", "pms")
         yield Influx(given, org, os.environ.get("PMS_TEST_INFLUX_TOKEN", ""), None, None)
         return
-    programs = require("influxd"), require("nginx")
+    program = require("influxd")
+    if " v2." in subprocess.run([program, "version"], capture_output=True, text=True).stdout:
+        (directory / "influxd").mkdir(parents=True, exist_ok=True)
+        with running(lambda port: _influxd2_on(program, port, directory / "influxd")) as server:
+            yield _set_up(server)
+        return
+    programs = program, require("nginx")
     for name in ("influxd", "nginx"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     with (
@@ -286,6 +296,21 @@ def _influxd_on(program: str, port: int, directory: Path) -> Server:
     )
     command = [program, "-config", str(directory / "influxd.conf")]
     return Server("influxd", command, port, directory, lambda: _pings(port))
+
+
+def _influxd2_on(program: str, port: int, directory: Path) -> Server:
+    command = [program, "--http-bind-address", f"127.0.0.1:{port}", "--reporting-disabled"]
+    command += ["--bolt-path", f"{directory}/bolt", "--sqlite-path", f"{directory}/sqlite"]
+    command += ["--engine-path", f"{directory}/engine", "--log-level", "error"]
+    return Server("influxd", command, port, directory, lambda: _pings(port))
+
+
+def _set_up(server: Server) -> Influx:
+    made = Influx(f"http://127.0.0.1:{server.port}", "pms", "test-token", server, server)
+    first = {"username": "test", "password": "a password", "bucket": "first"}
+    setup = {**first, "org": made.org, "token": made.token}
+    httpx2.post(f"{made.url}/api/v2/setup", json=setup).raise_for_status()
+    return made
 
 
 def _shim_on(program: str, port: int, directory: Path, backend: int) -> Server:
