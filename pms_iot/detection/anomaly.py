@@ -30,6 +30,7 @@ _CAUSES = np.array(
 _FAMILY = (_CAUSES[:, None] == np.arange(7)).astype(np.float64)
 _RECORDS, _FEATURES = 7, len(_CAUSES)
 _FIRST_BIN = np.arange(_FEATURES) * tail.BINS
+_ONE = np.float32(1)
 _SPIKE = 7  # the feature that the expected band is made of
 _FLOOR = 5e-4  # of the physical range: below it, it is the converter that moves, not the machine
 _FINE = 2e-3  # of the range seen so far: likewise
@@ -200,11 +201,13 @@ class Anomaly(ColumnarDetector):
     def _improbability(self, rows: Rows, features: Floats, bins: tail.Bins) -> Floats:
         """(n, features): -log10 of the tail probability where it is under 10 %, else 0."""
         parts = np.zeros(features.shape)
-        common = self._state["common"][rows]
-        row, feature = np.nonzero(bins > common)
-        past = self._state["past"][rows[row], feature]
-        parts[row, feature] = tail.score(
-            past, features[row, feature], bins[row, feature], common[row, feature]
+        common = self._state["common"][rows].reshape(-1)
+        rare = np.flatnonzero(bins.reshape(-1) > common)
+        row, feature = np.divmod(rare, _FEATURES)
+        past = self._state["past"].reshape(-1, tail.BINS)
+        past = past.take(rows[row] * _FEATURES + feature, axis=0)
+        parts.reshape(-1)[rare] = tail.score(
+            past, features.reshape(-1)[rare], bins.reshape(-1)[rare], common[rare]
         )
         return parts
 
@@ -213,8 +216,8 @@ class Anomaly(ColumnarDetector):
         state = self._state
         known = np.flatnonzero(may & (count >= _SETTLED))
         flat = state["past"].reshape(-1)
-        place = rows[known, None] * (_FEATURES * tail.BINS) + _FIRST_BIN
-        flat[place + bins[known]] += 1
+        place = rows[known, None] * (_FEATURES * tail.BINS) + _FIRST_BIN + bins[known]
+        np.add.at(flat, place.reshape(-1), _ONE)
         n = count.astype(np.int64)
         # What was learned while the models were young counts for less and less.
         doubled = rows[(n >= _FRESH) & (n & (n - 1) == 0)]
