@@ -37,25 +37,28 @@ class Rate(ColumnarDetector):
         }
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
-        state, window = self._state, self._window_ns[rows] / S
+        state, window_ns = self._state, self._window_ns[rows]
         due = self._keep(rows, at, value)
-        age = (at[:, None] - state["at"][rows]) / S
-        kept = state["value"][rows] - value[:, None]
-        # An empty slot holds NaN; the present sample is the origin: it adds to n and to nothing else.
-        inside = (kept == kept) & (age > 0) & (age <= window[:, None])
-        x, y = np.where(inside, -age, 0.0), np.where(inside, kept, 0.0)
-        before = np.einsum("ij->i", inside, dtype=np.int64)
+        since = state["at"].take(rows, axis=0)
+        since -= at[:, None]
+        # An empty slot is at 0; the present sample is the origin: it adds to n and to nothing else.
+        outside = since < np.maximum(-window_ns, 1 - at)[:, None]
+        outside |= since >= 0
+        x, y = since / S, state["value"].take(rows, axis=0)
+        y -= value[:, None]
+        np.copyto(x, 0.0, where=outside)
+        np.copyto(y, 0.0, where=outside)
+        before = _SLOTS - np.einsum("ij->i", outside.view(np.int8)).astype(np.int64)
         n = before + 1
         mean_x, mean_y = np.einsum("ij->i", x) / n, np.einsum("ij->i", y) / n
         spread = np.einsum("ij,ij->i", x, x) - n * mean_x**2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            slope = (np.einsum("ij,ij->i", x, y) - n * mean_x * mean_y) / spread
         oldest = (state["next"][rows] - due - before) % _SLOTS
-        filled = -x[np.arange(len(rows)), oldest] >= _SHARE * window
-        known = filled & (spread > 0) & is_open
+        filled = -x[np.arange(len(rows)), oldest] >= _SHARE * (window_ns / S)
+        known = np.flatnonzero(filled & (spread > 0) & is_open)
+        slope = (np.einsum("ij,ij->i", x, y) - n * mean_x * mean_y)[known] / spread[known]
         found = np.full((len(rows), 2), np.nan)
-        found[known, 0] = slope[known]
-        found[known, 1] = self._improbability(rows[known], np.abs(slope[known]), due[known])
+        found[known, 0] = slope
+        found[known, 1] = self._improbability(rows[known], np.abs(slope), due[known])
         return found
 
     def _improbability(self, rows: Rows, size: Floats, due: Mask) -> Floats:
@@ -83,11 +86,13 @@ class Rate(ColumnarDetector):
     def _keep(self, rows: Rows, at: Times, value: Floats) -> Mask:
         """Notes the sample if the last noted one is older than a slot's share of the window: true there."""
         state = self._state
-        last = (state["next"][rows] - 1) % _SLOTS
-        due = at - state["at"][rows, last] >= self._window_ns[rows] // (_SLOTS - 1)
-        due |= np.isnan(state["value"][rows, last])
         slot = state["next"][rows]
-        state["at"][rows[due], slot[due]] = at[due]
-        state["value"][rows[due], slot[due]] = value[due]
-        state["next"][rows[due]] = (slot[due] + 1) % _SLOTS
+        last = state["at"].reshape(-1)[rows * _SLOTS + (slot - 1) % _SLOTS]
+        due = (at - last >= self._window_ns[rows] // (_SLOTS - 1)) | (last == 0)
+        now = np.flatnonzero(due)
+        row, slot = rows[now], slot[now]
+        place = row * _SLOTS + slot
+        state["at"].reshape(-1)[place] = at[now]
+        state["value"].reshape(-1)[place] = value[now]
+        state["next"][row] = (slot + 1) % _SLOTS
         return due
