@@ -155,9 +155,11 @@ class ColumnarDetector(ABC):
 
     def _said(self, nth: Rows, at: Times, scores: Floats) -> Batch:
         """What `_tick` has found, without what is NaN."""
+        outputs = scores.shape[1]
         said = np.flatnonzero(~np.isnan(scores))
-        sample, output = np.divmod(said, scores.shape[1])
-        return Batch.of(self._scores[nth[sample], output], at[sample], scores.reshape(-1)[said])
+        sample = said // outputs
+        series = self._scores.reshape(-1)[said + (nth[sample] - sample) * outputs]
+        return Batch.of(series, at[sample], scores.reshape(-1)[said])
 
     def _resumed(self, rows: Rows) -> Mask:
         """Where the sample before this one was in another state, given `last`, the row's own last."""
@@ -213,9 +215,9 @@ def _within(series: NDArray[np.int32], table: NDArray[np.intp]) -> Rows:
 def _ticks(series: NDArray[np.int32]) -> tuple[Rows | slice, list[slice]]:
     """(order, ticks): the first sample of each series, then the second of each, …, and where in that
     order each of these begins and ends; `series` is sorted."""
-    starts = run_starts(series)
-    if len(starts) == len(series):
+    if (series[1:] != series[:-1]).all():  # nearly always
         return slice(None), [slice(None)] * bool(len(series))
+    starts = run_starts(series)
     nth = np.arange(len(series)) - np.repeat(starts, np.diff(starts, append=len(series)))
     ends = np.cumsum(np.bincount(nth)).tolist()
     return np.argsort(nth, kind="stable"), [slice(a, b) for a, b in pairwise([0, *ends])]
