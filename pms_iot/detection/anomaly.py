@@ -201,7 +201,7 @@ class Anomaly(ColumnarDetector):
     def _improbability(self, rows: Rows, features: Floats, bins: tail.Bins) -> Floats:
         """(n, features): -log10 of the tail probability where it is under 10 %, else 0."""
         parts = np.zeros(features.shape)
-        common = self._state["common"][rows].reshape(-1)
+        common = self._state["common"].take(rows, axis=0).reshape(-1)
         rare = np.flatnonzero(bins.reshape(-1) > common)
         row, feature = np.divmod(rare, _FEATURES)
         past = self._state["past"].reshape(-1, tail.BINS)
@@ -216,14 +216,15 @@ class Anomaly(ColumnarDetector):
         state = self._state
         known = np.flatnonzero(may & (count >= _SETTLED))
         flat = state["past"].reshape(-1)
-        place = rows[known, None] * (_FEATURES * tail.BINS) + _FIRST_BIN + bins[known]
+        place = rows[known, None] * (_FEATURES * tail.BINS) + _FIRST_BIN
+        place += bins.take(known, axis=0)
         np.add.at(flat, place.reshape(-1), _ONE)
         n = count.astype(np.int64)
         # What was learned while the models were young counts for less and less.
         doubled = rows[(n >= _FRESH) & (n & (n - 1) == 0)]
         if len(doubled):
             state["past"][doubled] /= 2
-        due = rows[(n % 64 == 0) | ((n < 256) & (n % 8 == 0))]
+        due = rows[n & np.where(n < 256, 7, 63) == 0]
         if len(due):
             past = state["past"][due]
             tail.fade(past)
@@ -233,16 +234,19 @@ class Anomaly(ColumnarDetector):
     def _emit(self, sample: _Sample, raw: Floats) -> Floats:
         """The score where it counts: less for what is not new, and soon after one only if higher."""
         state, rows = self._state, sample.rows
-        bin_ = np.clip(np.log2(np.maximum(raw, 1e-9) / 0.5) * 4, 0, _EMITTED - 1).astype(np.intp)
-        score = raw / np.sqrt(1 + state["emitted"][rows, bin_])
+        bin_ = np.log2(np.maximum(raw, 1e-9) / 0.5) * 4
+        bin_ = np.minimum(np.maximum(bin_, 0), _EMITTED - 1).astype(np.intp)
+        earlier = state["emitted"].reshape(-1)[rows * _EMITTED + bin_]
+        score = raw / np.sqrt(1 + earlier)
         counts = (sample.at - state["emitted.at"][rows] > sample.rest_ns) | (
             score > state["emitted.score"][rows]
         )
         counts &= score > 0
-        now = rows[counts]
-        state["emitted"][now] += np.arange(_EMITTED) <= bin_[counts, None]
-        state["emitted.at"][now] = sample.at[counts]
-        state["emitted.score"][now] = score[counts]
+        nth = np.flatnonzero(counts)
+        now = rows[nth]
+        state["emitted"][now] += np.arange(_EMITTED) <= bin_[nth, None]
+        state["emitted.at"][now] = sample.at[nth]
+        state["emitted.score"][now] = score[nth]
         return np.where(counts, score, 0.0)
 
     def _alarm(self, sample: _Sample, raw: Floats, score: Floats) -> tuple[Floats, Mask]:
@@ -289,28 +293,30 @@ class Anomaly(ColumnarDetector):
         """Every sample of an alarm, and of what is quiet one now and then."""
         state, rows = self._state, sample.rows
         found = np.full((len(rows), 5), np.nan)
-        due = (sample.at - state["shown"][rows] >= self._band_ns[rows]) | (excess > 1)
+        is_due = (sample.at - state["shown"][rows] >= self._band_ns[rows]) | (excess > 1)
+        tell, due = np.flatnonzero(is_due | (score > 0)), np.flatnonzero(is_due)
         state["shown"][rows[due]] = sample.at[due]
-        tell = due | (score > 0)
         found[tell, 0] = score[tell]
         found[tell, 1] = excess[tell]
-        shown = np.flatnonzero(due & (state["age"][rows] >= self._warmup_s[rows]))
+        shown = due[state["age"][rows[due]] >= self._warmup_s[rows[due]]]
         reach = tail.reach(state["past"][rows[shown], _SPIKE], _BAND_SHARE) * moment.scale[shown]
         found[shown, 2] = moment.expected[shown] - reach
         found[shown, 3] = moment.expected[shown] + reach
-        told = np.flatnonzero((excess > 1) & (parts.sum(axis=1) > 0))
+        told = np.flatnonzero(excess > 1)
+        told = told[parts[told].sum(axis=1) > 0]
         found[told, 4] = (parts[told] @ _FAMILY).argmax(axis=1)
         return found
 
 
 def _quantities(moment: models.Moment, floor: Floats) -> Floats:
     """(n, 7): what records are kept of."""
-    return np.concatenate(
+    return np.stack(
         (
-            moment.value[None],
-            shift.records(moment),
-            wander.records(moment),
-            season.records(moment),
-            variance.records(moment, floor),
-        )
-    ).T
+            moment.value,
+            *shift.records(moment),
+            *wander.records(moment),
+            *season.records(moment),
+            *variance.records(moment, floor),
+        ),
+        axis=1,
+    )

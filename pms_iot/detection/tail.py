@@ -17,6 +17,8 @@ EDGES = np.where(_STEP < 0, 0.0, 2.0 ** (_LOWEST + _STEP // 4) * (1 + _STEP % 4 
 WIDTHS = np.append(np.diff(EDGES), EDGES[-1] / 7)
 _FROM = np.triu(np.ones((BINS, BINS)))  # row b: 1 from bin b on
 _CENTRES = (EDGES + WIDTHS / 2).astype(np.float32)
+_FROM32 = _FROM.astype(np.float32)
+_EXCESS = np.maximum(_CENTRES - EDGES[:, None], 0.0)  # row b: of each bin's centre over the edge of b
 _SHORTEST = 0.05  # tail length, as a share of the 90 % quantile
 _SHAPE = 0.25
 _MEMORY = 1e5  # samples; older ones fade by halves
@@ -33,8 +35,10 @@ Starts = NDArray[np.uint8]
 
 def bin_of(z: Floats) -> Bins:
     """The bin of each non-negative z: its exponent and the first two bits of its mantissa."""
-    bits = np.minimum(z, 1e30).astype(np.float32).view(np.int32) >> 21
-    return np.clip(bits - _SHIFT, 0, BINS - 1)
+    bits = np.minimum(z, 1e30).astype(np.float32).view(np.int32)
+    bits >>= 21
+    bits -= _SHIFT
+    return np.minimum(np.maximum(bits, 0, out=bits), BINS - 1, out=bits)
 
 
 def score(counts: Counts, z: Floats, bins: Bins, common: Starts | None = None) -> Floats:
@@ -92,7 +96,7 @@ def fade(counts: Counts) -> None:
 def _tail(counts: Counts, start: Rows) -> tuple[Floats, Floats]:
     """(largest value seen, length of the tail beyond it)."""
     top = BINS - 1 - (counts[:, ::-1] > _TRACE).argmax(axis=1)
-    excess = np.maximum(_CENTRES - EDGES[start, None], 0.0)
-    beyond = np.where(np.arange(BINS) >= start[:, None], counts, 0)
-    mean = (beyond * excess).sum(axis=1) / np.maximum(beyond.sum(axis=1), 1e-9)
-    return EDGES[top] + WIDTHS[top], np.maximum(mean, _SHORTEST * EDGES[np.maximum(start, 1)])
+    beyond = counts * _FROM32.take(start, axis=0)
+    mean = (beyond * _EXCESS.take(start, axis=0)).sum(axis=1)
+    mean /= np.maximum(beyond.sum(axis=1), 1e-9)
+    return (EDGES + WIDTHS)[top], np.maximum(mean, _SHORTEST * EDGES[np.maximum(start, 1)])
