@@ -177,12 +177,12 @@ class Anomaly(ColumnarDetector):
         count = state["count"][rows]
         dt_s = np.where(count == 0, 0.0, (at - state["last"][rows]) / S)
         step = state["step"][rows]
-        dt_s = np.where(self._resumed(rows) & (count > 0), np.minimum(dt_s, step), dt_s)
+        resumed = np.flatnonzero(self._resumed(rows) & (count > 0))
+        dt_s[resumed] = np.minimum(dt_s[resumed], step[resumed])
         guess = np.where(count <= 1, dt_s, step * np.exp(_STEP_RATE * np.sign(dt_s - step)))
         state["step"][rows] = guess
-        unit_s = np.where(
-            self._unit_s[rows] > 0, self._unit_s[rows], np.maximum(self._period_s[rows], guess)
-        )
+        unit_s = self._unit_s[rows]
+        unit_s = np.where(unit_s > 0, unit_s, np.maximum(self._period_s[rows], guess))
         steps = dt_s / unit_s
         first = np.flatnonzero(count == 0)
         if len(first):
@@ -253,33 +253,39 @@ class Anomaly(ColumnarDetector):
         """(score over the limit, whether the sample may be learned from)."""
         state, rows, at = self._state, sample.rows, sample.at
         limit = budget.limits(state, rows)
-        speaks = state["age"][rows] >= self._speaks_s[rows]
-        over = np.where(speaks, score / limit, 0.0)
+        heard = np.where(state["age"][rows] >= self._speaks_s[rows], score, 0.0)
+        over = heard / limit
         since = state["alarm"][rows]
-        opened = (over > 1) & (since == 0)
-        if opened.any():
+        opened = np.flatnonzero((over > 1) & (since == 0))
+        if len(opened):
             budget.alarmed(state, rows[opened], score[opened])
+            since[opened] = at[opened]
         budget.passed(
             state,
             rows,
             sample.dt_s,
-            np.where(speaks, score, 0.0),
+            heard,
             self._target[rows],
             self._fall_s[rows],
             self._least[rows],
         )
-        since = np.where(opened, at, since)
         seen = np.where((over > 1) | (raw > limit / 2), at, state["alarm.seen"][rows])
-        calm = at - seen > sample.rest_ns
-        overdue = (since > 0) & (at - since > self._freeze_ns[rows])
+        state["alarm.seen"][rows] = seen
+        nth = np.flatnonzero(since > 0)
+        ended = at[nth] - seen[nth] > sample.rest_ns[nth]
+        overdue = at[nth] - since[nth] > self._freeze_ns[rows[nth]]
         if overdue.any():
-            models.relearn(state, rows[overdue])
-        ended = (since > 0) & (calm | overdue)
-        since = np.where(ended, 0, since)
-        worst = np.maximum(np.where(since > 0, state["alarm.worst"][rows], 0.0), over)
-        state["alarm"][rows], state["alarm.seen"][rows] = since, seen
-        state["alarm.worst"][rows] = np.where(since > 0, worst, 0.0)
-        return np.where(since > 0, worst, np.minimum(over, 1.0)), since == 0
+            models.relearn(state, rows[nth[overdue]])
+        ended |= overdue
+        since[nth[ended]] = 0
+        lasting = nth[~ended]
+        worst = np.maximum(state["alarm.worst"][rows[lasting]], over[lasting])
+        state["alarm"][rows] = since
+        state["alarm.worst"][rows] = 0.0
+        state["alarm.worst"][rows[lasting]] = worst
+        excess = np.minimum(over, 1.0)
+        excess[lasting] = worst
+        return excess, since == 0
 
     def _passed(self, sample: _Sample) -> None:
         state, rows = self._state, sample.rows
