@@ -305,12 +305,15 @@ class Anomaly(ColumnarDetector):
         found[tell, 0] = score[tell]
         found[tell, 1] = excess[tell]
         shown = due[state["age"][rows[due]] >= self._warmup_s[rows[due]]]
-        reach = tail.reach(state["past"][rows[shown], _SPIKE], _BAND_SHARE) * moment.scale[shown]
-        found[shown, 2] = moment.expected[shown] - reach
-        found[shown, 3] = moment.expected[shown] + reach
+        if len(shown):
+            past = state["past"][rows[shown], _SPIKE]
+            reach = tail.reach(past, _BAND_SHARE) * moment.scale[shown]
+            found[shown, 2] = moment.expected[shown] - reach
+            found[shown, 3] = moment.expected[shown] + reach
         told = np.flatnonzero(excess > 1)
-        told = told[parts[told].sum(axis=1) > 0]
-        found[told, 4] = (parts[told] @ _FAMILY).argmax(axis=1)
+        if len(told):
+            told = told[parts[told].sum(axis=1) > 0]
+            found[told, 4] = (parts[told] @ _FAMILY).argmax(axis=1)
         return found
 
 
