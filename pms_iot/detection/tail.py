@@ -18,7 +18,9 @@ WIDTHS = np.append(np.diff(EDGES), EDGES[-1] / 7)
 _FROM = np.triu(np.ones((BINS, BINS)))  # row b: 1 from bin b on
 _CENTRES = (EDGES + WIDTHS / 2).astype(np.float32)
 _FROM32 = _FROM.astype(np.float32)
-_EXCESS = np.maximum(_CENTRES - EDGES[:, None], 0.0)  # row b: of each bin's centre over the edge of b
+_EXCESS = np.maximum(
+    _CENTRES - EDGES[:, None], 0.0
+)  # row b: of each bin's centre over the edge of b
 _SHORTEST = 0.05  # tail length, as a share of the 90 % quantile
 _SHAPE = 0.25
 _MEMORY = 1e5  # samples; older ones fade by halves
