@@ -111,7 +111,7 @@ class ColumnarDetector(ABC):
             self._newest[nth[tick]] = at[tick]
         self._gates.forget()
         self._states.forget()
-        return self._said(nth, at, np.concatenate(found)) if found else Batch.empty()
+        return self._scored(nth, at, np.concatenate(found)) if found else Batch.empty()
 
     def snapshot(self) -> bytes:
         # By series and state, in whatever order the rows came to be.
@@ -153,7 +153,7 @@ class ColumnarDetector(ABC):
             return usable, nth, rows
         return usable.take(known), nth[known], rows[known]
 
-    def _said(self, nth: Rows, at: Times, scores: Floats) -> Batch:
+    def _scored(self, nth: Rows, at: Times, scores: Floats) -> Batch:
         """What `_tick` has found, without what is NaN."""
         outputs = scores.shape[1]
         said = np.flatnonzero(~np.isnan(scores))

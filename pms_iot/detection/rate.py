@@ -14,7 +14,7 @@ from pms_iot.detection.columnar import ColumnarDetector, Floats, Mask, Rows, S, 
 from pms_iot.kernel.arrays import Arrays
 
 _SLOTS = 33
-_BLOCK = 1024  # rows that are fitted at once, whose tables stay in the cache
+_BLOCK = 1024  # rows that are fitted at once, in tables that stay in the cache
 _ENOUGH = 200  # slopes before one is called improbable
 _WEIGHT = 1 / 1000  # of a slope in what is usual
 _CLIP = 5.0
@@ -27,8 +27,10 @@ class Rate(ColumnarDetector):
     tail probability of its size; 0 until enough slopes are known."""
 
     def _fresh(self, size: int) -> Arrays:
-        tables = (np.int64, np.float64, np.float64, np.bool_)
-        self._tables = [np.empty((_BLOCK, _SLOTS), kind) for kind in tables]
+        # What `_slope` works in.
+        self._since = np.empty((_BLOCK, _SLOTS), np.int64)
+        self._outside = np.empty((_BLOCK, _SLOTS), np.bool_)
+        self._x, self._y = np.empty((2, _BLOCK, _SLOTS))
         self._window_ns = np.array([int(w.spec.window_s * S) for w in self._watched], np.int64)
         return {
             "at": np.zeros((size, _SLOTS), np.int64),
@@ -56,7 +58,9 @@ class Rate(ColumnarDetector):
     def _slope(self, rows: Rows, at: Times, value: Floats, after: Rows) -> Floats:
         """The slopes of up to `_BLOCK` rows; NaN where less than `_SHARE` of the window is filled.
         after: the slot behind the last sample before this one."""
-        since, x, y, outside = (table[: len(rows)] for table in self._tables)
+        size = len(rows)
+        since, outside = self._since[:size], self._outside[:size]
+        x, y = self._x[:size], self._y[:size]
         window_ns = self._window_ns[rows]
         self._state["at"].take(rows, axis=0, out=since, mode="clip")
         self._state["value"].take(rows, axis=0, out=y, mode="clip")

@@ -15,12 +15,11 @@ _SHIFT = (127 + _LOWEST) * 4 - 1
 _STEP = np.arange(BINS) - 1
 EDGES = np.where(_STEP < 0, 0.0, 2.0 ** (_LOWEST + _STEP // 4) * (1 + _STEP % 4 / 4))
 WIDTHS = np.append(np.diff(EDGES), EDGES[-1] / 7)
+_ENDS = EDGES + WIDTHS
 _FROM = np.triu(np.ones((BINS, BINS)))  # row b: 1 from bin b on
 _CENTRES = (EDGES + WIDTHS / 2).astype(np.float32)
 _FROM32 = _FROM.astype(np.float32)
-_EXCESS = np.maximum(
-    _CENTRES - EDGES[:, None], 0.0
-)  # row b: of each bin's centre over the edge of b
+_EXCESS = np.maximum(_CENTRES - EDGES[:, None], 0.0)  # row b: of the centres over the edge of b
 _SHORTEST = 0.05  # tail length, as a share of the 90 % quantile
 _SHAPE = 0.25
 _MEMORY = 1e5  # samples; older ones fade by halves
@@ -69,7 +68,7 @@ def quantile_bin(counts: Counts) -> NDArray[np.uint8]:
 def reach(counts: Counts, share: float) -> Floats:
     """The z beyond which lies less than this share of the past, or the largest seen; 0 for an empty past."""
     top = _bins_above(counts, share).astype(np.intp) - 1
-    return np.where(top >= 0, (EDGES + WIDTHS)[top], 0.0)
+    return np.where(top >= 0, _ENDS[top], 0.0)
 
 
 def _bins_above(counts: Counts, share: float) -> NDArray[np.uint8]:
@@ -101,4 +100,4 @@ def _tail(counts: Counts, start: Rows) -> tuple[Floats, Floats]:
     beyond = counts * _FROM32.take(start, axis=0)
     mean = (beyond * _EXCESS.take(start, axis=0)).sum(axis=1)
     mean /= np.maximum(beyond.sum(axis=1), 1e-9)
-    return (EDGES + WIDTHS)[top], np.maximum(mean, _SHORTEST * EDGES[np.maximum(start, 1)])
+    return _ENDS[top], np.maximum(mean, _SHORTEST * EDGES[np.maximum(start, 1)])
