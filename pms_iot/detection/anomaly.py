@@ -30,6 +30,7 @@ _CAUSES = np.array(
 _FAMILY = (_CAUSES[:, None] == np.arange(7)).astype(np.float64)
 _RECORDS, _FEATURES = 7, len(_CAUSES)
 _FIRST_BIN = np.arange(_FEATURES) * tail.BINS
+_ONE = np.float32(1)
 _SPIKE = 7  # the feature that the expected band is made of
 _FLOOR = 5e-4  # of the physical range: below it, it is the converter that moves, not the machine
 _FINE = 2e-3  # of the range seen so far: likewise
@@ -176,12 +177,12 @@ class Anomaly(ColumnarDetector):
         count = state["count"][rows]
         dt_s = np.where(count == 0, 0.0, (at - state["last"][rows]) / S)
         step = state["step"][rows]
-        dt_s = np.where(self._resumed(rows) & (count > 0), np.minimum(dt_s, step), dt_s)
+        resumed = np.flatnonzero(self._resumed(rows) & (count > 0))
+        dt_s[resumed] = np.minimum(dt_s[resumed], step[resumed])
         guess = np.where(count <= 1, dt_s, step * np.exp(_STEP_RATE * np.sign(dt_s - step)))
         state["step"][rows] = guess
-        unit_s = np.where(
-            self._unit_s[rows] > 0, self._unit_s[rows], np.maximum(self._period_s[rows], guess)
-        )
+        unit_s = self._unit_s[rows]
+        unit_s = np.where(unit_s > 0, unit_s, np.maximum(self._period_s[rows], guess))
         steps = dt_s / unit_s
         first = np.flatnonzero(count == 0)
         if len(first):
@@ -200,11 +201,13 @@ class Anomaly(ColumnarDetector):
     def _improbability(self, rows: Rows, features: Floats, bins: tail.Bins) -> Floats:
         """(n, features): -log10 of the tail probability where it is under 10 %, else 0."""
         parts = np.zeros(features.shape)
-        common = self._state["common"][rows]
-        row, feature = np.nonzero(bins > common)
-        past = self._state["past"][rows[row], feature]
-        parts[row, feature] = tail.score(
-            past, features[row, feature], bins[row, feature], common[row, feature]
+        common = self._state["common"].take(rows, axis=0).reshape(-1)
+        rare = np.flatnonzero(bins.reshape(-1) > common)
+        row, feature = np.divmod(rare, _FEATURES)
+        past = self._state["past"].reshape(-1, tail.BINS)
+        past = past.take(rows[row] * _FEATURES + feature, axis=0)
+        parts.reshape(-1)[rare] = tail.score(
+            past, features.reshape(-1)[rare], bins.reshape(-1)[rare], common[rare]
         )
         return parts
 
@@ -214,13 +217,14 @@ class Anomaly(ColumnarDetector):
         known = np.flatnonzero(may & (count >= _SETTLED))
         flat = state["past"].reshape(-1)
         place = rows[known, None] * (_FEATURES * tail.BINS) + _FIRST_BIN
-        flat[place + bins[known]] += 1
+        place += bins.take(known, axis=0)
+        np.add.at(flat, place.reshape(-1), _ONE)
         n = count.astype(np.int64)
         # What was learned while the models were young counts for less and less.
         doubled = rows[(n >= _FRESH) & (n & (n - 1) == 0)]
         if len(doubled):
             state["past"][doubled] /= 2
-        due = rows[(n % 64 == 0) | ((n < 256) & (n % 8 == 0))]
+        due = rows[n & np.where(n < 256, 7, 63) == 0]
         if len(due):
             past = state["past"][due]
             tail.fade(past)
@@ -230,49 +234,58 @@ class Anomaly(ColumnarDetector):
     def _emit(self, sample: _Sample, raw: Floats) -> Floats:
         """The score where it counts: less for what is not new, and soon after one only if higher."""
         state, rows = self._state, sample.rows
-        bin_ = np.clip(np.log2(np.maximum(raw, 1e-9) / 0.5) * 4, 0, _EMITTED - 1).astype(np.intp)
-        score = raw / np.sqrt(1 + state["emitted"][rows, bin_])
+        bin_ = np.log2(np.maximum(raw, 1e-9) / 0.5) * 4
+        bin_ = np.minimum(np.maximum(bin_, 0), _EMITTED - 1).astype(np.intp)
+        earlier = state["emitted"].reshape(-1)[rows * _EMITTED + bin_]
+        score = raw / np.sqrt(1 + earlier)
         counts = (sample.at - state["emitted.at"][rows] > sample.rest_ns) | (
             score > state["emitted.score"][rows]
         )
         counts &= score > 0
-        now = rows[counts]
-        state["emitted"][now] += np.arange(_EMITTED) <= bin_[counts, None]
-        state["emitted.at"][now] = sample.at[counts]
-        state["emitted.score"][now] = score[counts]
+        nth = np.flatnonzero(counts)
+        now = rows[nth]
+        state["emitted"][now] += np.arange(_EMITTED) <= bin_[nth, None]
+        state["emitted.at"][now] = sample.at[nth]
+        state["emitted.score"][now] = score[nth]
         return np.where(counts, score, 0.0)
 
     def _alarm(self, sample: _Sample, raw: Floats, score: Floats) -> tuple[Floats, Mask]:
         """(score over the limit, whether the sample may be learned from)."""
         state, rows, at = self._state, sample.rows, sample.at
         limit = budget.limits(state, rows)
-        speaks = state["age"][rows] >= self._speaks_s[rows]
-        over = np.where(speaks, score / limit, 0.0)
+        heard = np.where(state["age"][rows] >= self._speaks_s[rows], score, 0.0)
+        over = heard / limit
         since = state["alarm"][rows]
-        opened = (over > 1) & (since == 0)
-        if opened.any():
+        opened = np.flatnonzero((over > 1) & (since == 0))
+        if len(opened):
             budget.alarmed(state, rows[opened], score[opened])
+            since[opened] = at[opened]
         budget.passed(
             state,
             rows,
             sample.dt_s,
-            np.where(speaks, score, 0.0),
+            heard,
             self._target[rows],
             self._fall_s[rows],
             self._least[rows],
         )
-        since = np.where(opened, at, since)
         seen = np.where((over > 1) | (raw > limit / 2), at, state["alarm.seen"][rows])
-        calm = at - seen > sample.rest_ns
-        overdue = (since > 0) & (at - since > self._freeze_ns[rows])
+        state["alarm.seen"][rows] = seen
+        nth = np.flatnonzero(since > 0)
+        ended = at[nth] - seen[nth] > sample.rest_ns[nth]
+        overdue = at[nth] - since[nth] > self._freeze_ns[rows[nth]]
         if overdue.any():
-            models.relearn(state, rows[overdue])
-        ended = (since > 0) & (calm | overdue)
-        since = np.where(ended, 0, since)
-        worst = np.maximum(np.where(since > 0, state["alarm.worst"][rows], 0.0), over)
-        state["alarm"][rows], state["alarm.seen"][rows] = since, seen
-        state["alarm.worst"][rows] = np.where(since > 0, worst, 0.0)
-        return np.where(since > 0, worst, np.minimum(over, 1.0)), since == 0
+            models.relearn(state, rows[nth[overdue]])
+        ended |= overdue
+        since[nth[ended]] = 0
+        lasting = nth[~ended]
+        worst = np.maximum(state["alarm.worst"][rows[lasting]], over[lasting])
+        state["alarm"][rows] = since
+        state["alarm.worst"][rows] = 0.0
+        state["alarm.worst"][rows[lasting]] = worst
+        excess = np.minimum(over, 1.0)
+        excess[lasting] = worst
+        return excess, since == 0
 
     def _passed(self, sample: _Sample) -> None:
         state, rows = self._state, sample.rows
@@ -286,28 +299,33 @@ class Anomaly(ColumnarDetector):
         """Every sample of an alarm, and of what is quiet one now and then."""
         state, rows = self._state, sample.rows
         found = np.full((len(rows), 5), np.nan)
-        due = (sample.at - state["shown"][rows] >= self._band_ns[rows]) | (excess > 1)
+        is_due = (sample.at - state["shown"][rows] >= self._band_ns[rows]) | (excess > 1)
+        tell, due = np.flatnonzero(is_due | (score > 0)), np.flatnonzero(is_due)
         state["shown"][rows[due]] = sample.at[due]
-        tell = due | (score > 0)
         found[tell, 0] = score[tell]
         found[tell, 1] = excess[tell]
-        shown = np.flatnonzero(due & (state["age"][rows] >= self._warmup_s[rows]))
-        reach = tail.reach(state["past"][rows[shown], _SPIKE], _BAND_SHARE) * moment.scale[shown]
-        found[shown, 2] = moment.expected[shown] - reach
-        found[shown, 3] = moment.expected[shown] + reach
-        told = np.flatnonzero((excess > 1) & (parts.sum(axis=1) > 0))
-        found[told, 4] = (parts[told] @ _FAMILY).argmax(axis=1)
+        shown = due[state["age"][rows[due]] >= self._warmup_s[rows[due]]]
+        if len(shown):
+            past = state["past"][rows[shown], _SPIKE]
+            reach = tail.reach(past, _BAND_SHARE) * moment.scale[shown]
+            found[shown, 2] = moment.expected[shown] - reach
+            found[shown, 3] = moment.expected[shown] + reach
+        told = np.flatnonzero(excess > 1)
+        if len(told):
+            told = told[parts[told].sum(axis=1) > 0]
+            found[told, 4] = (parts[told] @ _FAMILY).argmax(axis=1)
         return found
 
 
 def _quantities(moment: models.Moment, floor: Floats) -> Floats:
     """(n, 7): what records are kept of."""
-    return np.concatenate(
+    return np.stack(
         (
-            moment.value[None],
-            shift.records(moment),
-            wander.records(moment),
-            season.records(moment),
-            variance.records(moment, floor),
-        )
-    ).T
+            moment.value,
+            *shift.records(moment),
+            *wander.records(moment),
+            *season.records(moment),
+            *variance.records(moment, floor),
+        ),
+        axis=1,
+    )

@@ -6,8 +6,9 @@ sample of each series, so that one numpy call serves all series.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from pms_iot.kernel.arrays import Arrays, pack, unpack
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.fresh import LastSeen
 from pms_iot.telemetry.gates import Gates, Lock
+from pms_iot.telemetry.groups import run_starts
 
 S = 1_000_000_000
 Rows = NDArray[np.intp]
@@ -56,8 +58,10 @@ class ColumnarDetector(ABC):
         self._scores = np.array([w.scores for w in self._watched], np.int32)
         self._gates = Gates([w.gate for w in self._watched])
         self._gated = np.array([bool(w.gate) for w in self._watched], np.bool_)
+        self._has_gates = bool(self._gated.any())
         self._states = States([w.state for w in self._watched])
         self._by_state = np.array([bool(w.spec.by) for w in self._watched], np.bool_)
+        self._has_states = bool(self._by_state.any())
         self._blank_ns = np.array([int(w.spec.blank_s * S) for w in self._watched], np.int64)
         inputs = [w.series for w in watched] + [k.series for w in watched for k in w.gate]
         inputs += self._states.series.tolist()
@@ -91,37 +95,23 @@ class ColumnarDetector(ABC):
 
     def update(self, batch: Batch) -> Batch:
         inputs = self._is_input[self._place(batch)]
-        if not inputs.any():
-            return Batch.empty()
-        usable = self._seen.usable(batch.take(inputs))
+        usable = self._seen.usable(batch if inputs.all() else batch.take(inputs))
         if not len(usable):
             return Batch.empty()
-        self._gates.learn(usable)
+        if self._has_gates:
+            self._gates.learn(usable)
         self._states.learn(usable)
-        nth = self._nth[self._place(usable)]
-        mine = usable.take(nth >= 0)
-        nth = nth[nth >= 0]
-        rows = self._rows(nth, mine.at)
-        judged = rows >= 0
-        if not judged.all():
-            mine, nth, rows = mine.take(judged), nth[judged], rows[judged]
-        is_open = self._open(nth, mine.at)
-        order: list[Rows] = []
+        mine, nth, rows = self._judged(usable)
+        order, ticks = _ticks(mine.series)
+        at, value, nth, rows = mine.at[order], mine.value[order], nth[order], rows[order]
+        is_open = self._open(nth, at)
         found: list[Floats] = []
-        for tick in _ticks(mine.series):
-            order.append(tick)
-            found.append(self._tick(rows[tick], mine.at[tick], mine.value[tick], is_open[tick]))
-            self._newest[nth[tick]] = mine.at[tick]
+        for tick in ticks:
+            found.append(self._tick(rows[tick], at[tick], value[tick], is_open[tick]))
+            self._newest[nth[tick]] = at[tick]
         self._gates.forget()
         self._states.forget()
-        if not found:
-            return Batch.empty()
-        scores, position = np.concatenate(found), np.concatenate(order)
-        sample, output = np.nonzero(~np.isnan(scores))
-        position = position[sample]
-        return Batch.of(
-            self._scores[nth[position], output], mine.at[position], scores[sample, output]
-        )
+        return self._scored(nth, at, np.concatenate(found)) if found else Batch.empty()
 
     def snapshot(self) -> bytes:
         # By series and state, in whatever order the rows came to be.
@@ -151,12 +141,34 @@ class ColumnarDetector(ABC):
         for name, column in self._state.items():
             column[rows] = arrays[name][known]
 
+    def _judged(self, usable: Batch) -> tuple[Batch, Rows, Rows]:
+        """The samples to judge, the number of the watched series of each, and its row."""
+        nth = self._nth[self._place(usable)]
+        watched = nth >= 0
+        if not watched.all():
+            usable, nth = usable.take(watched), nth[watched]
+        rows = self._rows(nth, usable.at)
+        known = rows >= 0
+        if known.all():
+            return usable, nth, rows
+        return usable.take(known), nth[known], rows[known]
+
+    def _scored(self, nth: Rows, at: Times, scores: Floats) -> Batch:
+        """What `_tick` has found, without what is NaN."""
+        outputs = scores.shape[1]
+        said = np.flatnonzero(~np.isnan(scores))
+        sample = said // outputs
+        series = self._scores.reshape(-1)[said + (nth[sample] - sample) * outputs]
+        return Batch.of(series, at[sample], scores.reshape(-1)[said])
+
     def _resumed(self, rows: Rows) -> Mask:
         """Where the sample before this one was in another state, given `last`, the row's own last."""
         return self._state["last"][rows] < self._newest[self._of_row[rows]]
 
     def _rows(self, nth: Rows, at: Times) -> Rows:
         """The row of each sample of the nth watched series; -1 where the state is unknown or blanked."""
+        if not self._has_states:
+            return nth  # one row each, in the same order
         rows = self._row[nth, UNKNOWN]
         by = np.flatnonzero(self._by_state[nth])
         if not len(by):
@@ -187,8 +199,8 @@ class ColumnarDetector(ABC):
     def _open(self, nth: Rows, at: Times) -> Mask:
         """Whether the gates of each sample's series were open; series without gates are always open."""
         is_open = np.ones(len(nth), np.bool_)
-        gated = self._gated[nth]
-        if gated.any():
+        if self._has_gates:
+            gated = self._gated[nth]
             is_open[gated] = self._gates.open_at(nth[gated], at[gated])
         return is_open
 
@@ -200,14 +212,12 @@ def _within(series: NDArray[np.int32], table: NDArray[np.intp]) -> Rows:
     return np.minimum(series, len(table) - 1, dtype=np.intp)
 
 
-def _ticks(series: NDArray[np.int32]) -> Iterator[Rows]:
-    """Positions of the first sample of each series, then of the second, …; `series` is sorted."""
-    if not len(series):
-        return
-    starts = np.concatenate(([True], series[1:] != series[:-1]))
-    if starts.all():
-        yield np.arange(len(series))
-        return
-    nth = np.arange(len(series)) - np.flatnonzero(starts)[np.cumsum(starts) - 1]
-    order = np.argsort(nth, kind="stable")
-    yield from np.split(order, np.cumsum(np.bincount(nth))[:-1])
+def _ticks(series: NDArray[np.int32]) -> tuple[Rows | slice, list[slice]]:
+    """(order, ticks): the first sample of each series, then the second of each, …, and where in that
+    order each of these begins and ends; `series` is sorted."""
+    if (series[1:] != series[:-1]).all():  # nearly always
+        return slice(None), [slice(None)] * bool(len(series))
+    starts = run_starts(series)
+    nth = np.arange(len(series)) - np.repeat(starts, np.diff(starts, append=len(series)))
+    ends = np.cumsum(np.bincount(nth)).tolist()
+    return np.argsort(nth, kind="stable"), [slice(a, b) for a, b in pairwise([0, *ends])]

@@ -59,6 +59,8 @@ class Drift(ColumnarDetector):
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
         self._start_over(rows, at)
+        if is_open.all():
+            return self._judge(rows, at, value)[:, None]
         scores = np.zeros((len(rows), 1))
         if is_open.any():
             scores[is_open, 0] = self._judge(rows[is_open], at[is_open], value[is_open])
@@ -66,7 +68,7 @@ class Drift(ColumnarDetector):
 
     def _start_over(self, rows: Rows, at: Times) -> None:
         frozen = self._state["frozen"][rows]
-        over = rows[(frozen > 0) & (at - frozen > self._freeze_ns[rows])]
+        over = rows[np.flatnonzero((frozen > 0) & (at - frozen > self._freeze_ns[rows]))]
         if len(over):
             for name, blank in self._blank(len(over)).items():
                 self._state[name][over] = blank
@@ -74,20 +76,29 @@ class Drift(ColumnarDetector):
     def _judge(self, rows: Rows, at: Times, value: Floats) -> Floats:
         """The scores of rows whose gates are open."""
         state = self._state
-        first = state["count"][rows] == 0
+        count, fast_s = state["count"][rows], self._fast_s[rows]
+        first = count == 0
         dt = np.where(first, 0.0, (at - state["last"][rows]) / S)
-        self._anchor(rows, at, value, first=first, torn=first | (dt > 3 * self._fast_s[rows]))
+        torn = first | (dt > 3 * fast_s)
+        if torn.any():
+            self._anchor(rows, at, value, first=first, torn=torn)
+        plain = 1 / (count + 1)  # a plain average until there are enough samples for another
+        weight = 1 - np.exp(-dt / fast_s)
         error = value - state["fast"][rows]
-        state["fast"][rows] += self._weight(rows, dt, self._fast_s[rows]) * error
-        away = np.abs(state["fast"][rows] - state["reference"][rows])
+        fast = state["fast"][rows] + np.maximum(weight, plain) * error
+        state["fast"][rows] = fast
+        away = np.abs(fast - state["reference"][rows])
         warm = state["age"][rows] >= self._scores_after_s[rows]
-        score = np.where(warm, away / self._unit(rows, dt), 0.0)
+        score = np.where(warm, away / self._unit(rows, weight), 0.0)
         learn = self._freeze(rows, at, score)
-        self._learn(rows[learn], dt[learn], value[learn], error[learn])
-        self._learn_steps(rows[learn], at[learn], value[learn])
         state["last"][rows] = at
-        state["count"][rows] += 1
-        state["age"][rows] += np.minimum(dt, 3 * self._fast_s[rows])
+        state["count"][rows] = count + 1
+        state["age"][rows] += np.minimum(dt, 3 * fast_s)
+        weight = np.maximum(1 - np.exp(-dt / self._reference_s[rows]), plain)
+        if learn.all():
+            self._learn(rows, at, value, error, weight)
+        else:
+            self._learn(rows[learn], at[learn], value[learn], error[learn], weight[learn])
         return score
 
     def _anchor(self, rows: Rows, at: Times, value: Floats, *, first: Mask, torn: Mask) -> None:
@@ -100,17 +111,12 @@ class Drift(ColumnarDetector):
         state["block_mean"][rows[torn]] = np.nan
         state["reference"][rows[first]] = value[first]
 
-    def _unit(self, rows: Rows, dt: Floats) -> Floats:
-        """What the distance of the two averages is by itself."""
+    def _unit(self, rows: Rows, weight: Floats) -> Floats:
+        """What the distance of the two averages is by itself. weight: of a sample in the short one."""
         state = self._state
-        weight = 1 - np.exp(-dt / self._fast_s[rows])
         noise = state["noise"][rows] * weight / (2 - weight)  # variance of an exponential average
         floor = self._floor[rows] * np.abs(state["reference"][rows])
         return np.sqrt(noise + state["drift"][rows] + floor**2) + 1e-12
-
-    def _weight(self, rows: Rows, dt: Floats, tau_s: Floats) -> Floats:
-        """1 - exp(-dt/tau), but a plain average until there are enough samples for that."""
-        return np.maximum(1 - np.exp(-dt / tau_s), 1 / (self._state["count"][rows] + 1))
 
     def _freeze(self, rows: Rows, at: Times, score: Floats) -> Mask:
         """Notes since when each row has been in alarm; true where it is not, and may learn."""
@@ -119,29 +125,31 @@ class Drift(ColumnarDetector):
         frozen[rows] = np.where(high, np.where(frozen[rows] > 0, frozen[rows], at), 0)
         return ~high
 
-    def _learn(self, rows: Rows, dt: Floats, value: Floats, error: Floats) -> None:
+    def _learn(self, rows: Rows, at: Times, value: Floats, error: Floats, weight: Floats) -> None:
+        """Takes the sample into the reference, the noise and the open block. weight: in the first two."""
         state = self._state
-        weight = self._weight(rows, dt, self._reference_s[rows])
-        state["reference"][rows] += weight * (value - state["reference"][rows])
-        state["noise"][rows] += weight * (error**2 - state["noise"][rows])
-
-    def _learn_steps(self, rows: Rows, at: Times, value: Floats) -> None:
-        """Adds to the open block; at its end learns the step from the block before."""
-        state = self._state
+        reference, noise = state["reference"][rows], state["noise"][rows]
+        state["reference"][rows] = reference + weight * (value - reference)
+        state["noise"][rows] = noise + weight * (error**2 - noise)
         state["block_sum"][rows] += value
         state["block_n"][rows] += 1
-        ended = (at - state["block_start"][rows]) / S >= self._block_s[rows]
-        full = rows[ended]
-        mean = state["block_sum"][full] / state["block_n"][full]
-        step = (mean - state["block_mean"][full]) ** 2
-        known = full[~np.isnan(step)]
+        ended = np.flatnonzero((at - state["block_start"][rows]) / S >= self._block_s[rows])
+        if len(ended):
+            self._close(rows[ended], at[ended])
+
+    def _close(self, rows: Rows, at: Times) -> None:
+        """Ends the open blocks of these rows and learns the steps from those before."""
+        state = self._state
+        mean = state["block_sum"][rows] / state["block_n"][rows]
+        step = (mean - state["block_mean"][rows]) ** 2
+        known = rows[~np.isnan(step)]
         weight = np.maximum(
             1 - np.exp(-self._block_s[known] / self._reference_s[known]),
             1 / (state["steps"][known] + 1),
         )
         state["drift"][known] += weight * (step[~np.isnan(step)] - state["drift"][known])
         state["steps"][known] += 1
-        state["block_mean"][full] = mean
-        state["block_sum"][full] = 0.0
-        state["block_n"][full] = 0.0
-        state["block_start"][full] = at[ended]
+        state["block_mean"][rows] = mean
+        state["block_sum"][rows] = 0.0
+        state["block_n"][rows] = 0.0
+        state["block_start"][rows] = at

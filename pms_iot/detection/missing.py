@@ -19,6 +19,7 @@ from pms_iot.telemetry.groups import run_starts
 
 _BINS = 256  # from 1 ms
 _FIRST_S, _PER_OCTAVE = 1e-3, 8
+_ONE = np.float32(1)
 _ENOUGH = 20  # intervals before anything is said
 _FULL = 10_000
 _LOOK_NS = 10 * S  # how often an asset is looked at, at most
@@ -59,12 +60,16 @@ class Missing(ColumnarDetector):
 
     def update(self, batch: Batch) -> Batch:
         place = np.minimum(batch.series, len(self._asset_of) - 1, dtype=np.intp)
-        usable = self._seen.usable(batch.take(self._clocked[place]))
+        clocked = self._clocked[place]
+        usable = self._seen.usable(batch if clocked.all() else batch.take(clocked))
         if not len(usable):
             return Batch.empty()
         assets, looks = self._looks(usable)
         nth = self._nth[self._place(usable)]
         own, at = nth[nth >= 0], usable.at[nth >= 0]
+        if not len(assets):
+            self._arrive(own, at)
+            return Batch.empty()
         # An arrival belongs to the first look at or after it; those after the last look wait.
         turn = _turns(assets, looks, self._asset[own], at)
         of_asset = np.concatenate(([0], np.cumsum(np.bincount(assets, minlength=1))))
@@ -81,8 +86,10 @@ class Missing(ColumnarDetector):
     def _looks(self, usable: Batch) -> tuple[Rows, Times]:
         """(asset, when) of each look that these samples give cause to, by asset and time."""
         asset = self._asset_of[usable.series]
-        order = np.lexsort((usable.at, asset))
-        asset, at = asset[order], usable.at[order]
+        at = usable.at
+        if not _in_order(asset, at):
+            order = np.lexsort((at, asset))
+            asset, at = asset[order], at[order]
         cell = at // _LOOK_NS
         watched = np.full(int(self._asset.max(initial=-1)) + 1, 0, np.int64)
         np.maximum.at(watched, self._asset, self._state["looked"])
@@ -105,7 +112,7 @@ class Missing(ColumnarDetector):
         known = before > 0
         interval = np.maximum((at - before)[known] / S / _FIRST_S, 1.0)
         bin_ = np.minimum(np.log2(interval) * _PER_OCTAVE, _BINS - 1).astype(np.intp)
-        np.add.at(state["intervals"], (rows[known], bin_), 1)
+        np.add.at(state["intervals"].reshape(-1), rows[known] * _BINS + bin_, _ONE)
         state["last"][rows] = at
 
     def _look(self, assets: Rows, at: Times) -> Batch:
@@ -131,9 +138,18 @@ class Missing(ColumnarDetector):
         full = n > _FULL
         if full.any():
             self._state["intervals"][rows[full]] /= 2
-        bin_ = (past.cumsum(axis=1) >= 0.99 * n[:, None]).argmax(axis=1)
+        used = past.max(axis=0, initial=0.0) > 0  # of all bins few, and zeros change no sum
+        used[0] = True
+        bins = np.flatnonzero(used)
+        bin_ = bins[(past[:, bins].cumsum(axis=1) >= 0.99 * n[:, None]).argmax(axis=1)]
         usual = _FIRST_S * S * 2.0 ** ((bin_ + 1) / _PER_OCTAVE)
         return np.where(n < _ENOUGH, np.nan, np.maximum(usual, self._least_ns[rows]))
+
+
+def _in_order(assets: Rows, at: Times) -> bool:
+    """Whether these are ordered by asset, then by time."""
+    same = assets[1:] == assets[:-1]
+    return bool(((assets[1:] > assets[:-1]) | (same & (at[1:] >= at[:-1]))).all())
 
 
 def _turns(assets: Rows, looks: Times, asset: Rows, at: Times) -> Rows:

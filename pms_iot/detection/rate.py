@@ -14,6 +14,7 @@ from pms_iot.detection.columnar import ColumnarDetector, Floats, Mask, Rows, S, 
 from pms_iot.kernel.arrays import Arrays
 
 _SLOTS = 33
+_BLOCK = 1024  # rows that are fitted at once, in tables that stay in the cache
 _ENOUGH = 200  # slopes before one is called improbable
 _WEIGHT = 1 / 1000  # of a slope in what is usual
 _CLIP = 5.0
@@ -26,6 +27,10 @@ class Rate(ColumnarDetector):
     tail probability of its size; 0 until enough slopes are known."""
 
     def _fresh(self, size: int) -> Arrays:
+        # What `_slope` works in.
+        self._since = np.empty((_BLOCK, _SLOTS), np.int64)
+        self._outside = np.empty((_BLOCK, _SLOTS), np.bool_)
+        self._x, self._y = np.empty((2, _BLOCK, _SLOTS))
         self._window_ns = np.array([int(w.spec.window_s * S) for w in self._watched], np.int64)
         return {
             "at": np.zeros((size, _SLOTS), np.int64),
@@ -37,26 +42,47 @@ class Rate(ColumnarDetector):
         }
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
-        state, window = self._state, self._window_ns[rows] / S
         due = self._keep(rows, at, value)
-        age = (at[:, None] - state["at"][rows]) / S
-        kept = state["value"][rows] - value[:, None]
-        # An empty slot holds NaN; the present sample is the origin: it adds to n and to nothing else.
-        inside = (kept == kept) & (age > 0) & (age <= window[:, None])
-        x, y = np.where(inside, -age, 0.0), np.where(inside, kept, 0.0)
-        before = np.einsum("ij->i", inside, dtype=np.int64)
+        after = self._state["next"][rows] - due
+        slope = np.empty(len(rows))
+        for i in range(0, len(rows), _BLOCK):
+            part = slice(i, i + _BLOCK)
+            slope[part] = self._slope(rows[part], at[part], value[part], after[part])
+        known = np.flatnonzero(~np.isnan(slope) & is_open)
+        found = np.full((len(rows), 2), np.nan)
+        slope = slope[known]
+        found[known, 0] = slope
+        found[known, 1] = self._improbability(rows[known], np.abs(slope), due[known])
+        return found
+
+    def _slope(self, rows: Rows, at: Times, value: Floats, after: Rows) -> Floats:
+        """The slopes of up to `_BLOCK` rows; NaN where less than `_SHARE` of the window is filled.
+        after: the slot behind the last sample before this one."""
+        size = len(rows)
+        since, outside = self._since[:size], self._outside[:size]
+        x, y = self._x[:size], self._y[:size]
+        window_ns = self._window_ns[rows]
+        self._state["at"].take(rows, axis=0, out=since, mode="clip")
+        self._state["value"].take(rows, axis=0, out=y, mode="clip")
+        since -= at[:, None]
+        y -= value[:, None]
+        np.divide(since, S, out=x)
+        # An empty slot is at 0; the present sample is the origin: it adds to n and to nothing else.
+        np.less(since, np.maximum(-window_ns, 1 - at)[:, None], out=outside)
+        outside |= since >= 0
+        np.copyto(x, 0.0, where=outside)
+        np.copyto(y, 0.0, where=outside)
+        before = _SLOTS - np.einsum("ij->i", outside.view(np.int8)).astype(np.int64)
         n = before + 1
         mean_x, mean_y = np.einsum("ij->i", x) / n, np.einsum("ij->i", y) / n
         spread = np.einsum("ij,ij->i", x, x) - n * mean_x**2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            slope = (np.einsum("ij,ij->i", x, y) - n * mean_x * mean_y) / spread
-        oldest = (state["next"][rows] - due - before) % _SLOTS
-        filled = -x[np.arange(len(rows)), oldest] >= _SHARE * window
-        known = filled & (spread > 0) & is_open
-        found = np.full((len(rows), 2), np.nan)
-        found[known, 0] = slope[known]
-        found[known, 1] = self._improbability(rows[known], np.abs(slope[known]), due[known])
-        return found
+        oldest = (after - before) % _SLOTS
+        filled = -x[np.arange(len(rows)), oldest] >= _SHARE * (window_ns / S)
+        known = np.flatnonzero(filled & (spread > 0))
+        slope = np.full(len(rows), np.nan)
+        common = np.einsum("ij,ij->i", x, y) - n * mean_x * mean_y
+        slope[known] = common[known] / spread[known]
+        return slope
 
     def _improbability(self, rows: Rows, size: Floats, due: Mask) -> Floats:
         """-log10 of the tail probability of slopes of these sizes; those that are due are learned."""
@@ -67,27 +93,32 @@ class Rate(ColumnarDetector):
         ready = state["slopes"][rows] >= _ENOUGH
         found = np.zeros(len(rows))
         rare = np.flatnonzero(ready & (z > 1))
-        found[rare] = tail.score(state["past"][rows[rare]], z[rare], bins[rare])
-        now, mine = rows[due], usual[due]
+        past = state["past"].take(rows[rare], axis=0)
+        found[rare] = tail.score(past, z[rare], bins[rare])
+        nth = np.flatnonzero(due)
+        now, size, usual = rows[nth], size[nth], usual[nth]
         count = state["slopes"][now]
         weight = np.maximum(_WEIGHT, 1 / (count + 1))
-        tame = np.where(count >= _ENOUGH, np.minimum(size[due], _CLIP * mine), size[due])
-        state["size"][now] += weight * (tame - mine)
-        settled = count >= _ENOUGH / 2
-        # What is improbable now teaches little, or a run of steep slopes would excuse itself.
-        trust = np.where(found[due] < _RARE, 1.0, _RECORD)[settled]
-        state["past"][now[settled], bins[due][settled]] += trust.astype(np.float32)
+        tame = np.where(count >= _ENOUGH, np.minimum(size, _CLIP * usual), size)
+        state["size"][now] += weight * (tame - usual)
         state["slopes"][now] += 1
+        settled = np.flatnonzero(count >= _ENOUGH / 2)
+        nth, now = nth[settled], now[settled]
+        # What is improbable now teaches little, or a run of steep slopes would excuse itself.
+        trust = np.where(found[nth] < _RARE, 1.0, _RECORD).astype(np.float32)
+        np.add.at(state["past"].reshape(-1), now * tail.BINS + bins[nth], trust)
         return found
 
     def _keep(self, rows: Rows, at: Times, value: Floats) -> Mask:
         """Notes the sample if the last noted one is older than a slot's share of the window: true there."""
         state = self._state
-        last = (state["next"][rows] - 1) % _SLOTS
-        due = at - state["at"][rows, last] >= self._window_ns[rows] // (_SLOTS - 1)
-        due |= np.isnan(state["value"][rows, last])
         slot = state["next"][rows]
-        state["at"][rows[due], slot[due]] = at[due]
-        state["value"][rows[due], slot[due]] = value[due]
-        state["next"][rows[due]] = (slot[due] + 1) % _SLOTS
+        last = state["at"].reshape(-1)[rows * _SLOTS + (slot - 1) % _SLOTS]
+        due = (at - last >= self._window_ns[rows] // (_SLOTS - 1)) | (last == 0)
+        now = np.flatnonzero(due)
+        row, slot = rows[now], slot[now]
+        place = row * _SLOTS + slot
+        state["at"].reshape(-1)[place] = at[now]
+        state["value"].reshape(-1)[place] = value[now]
+        state["next"][row] = (slot + 1) % _SLOTS
         return due

@@ -38,21 +38,26 @@ class Stuck(ColumnarDetector):
         }
 
     def _tick(self, rows: Rows, at: Times, value: Floats, is_open: Mask) -> Floats:
-        state = self._state
-        learned = self._min_change[rows] == 0
-        tolerance = np.where(learned, _SHARE * state["step"][rows], self._min_change[rows])
+        state, tolerance = self._state, self._min_change[rows]
+        learned = np.flatnonzero(tolerance == 0)
+        tolerance[learned] = _SHARE * state["step"][rows[learned]]
         still = np.abs(value - state["value"][rows]) <= tolerance  # NaN: not still
         # Nobody saw what the reading did during a gap.
         still &= is_open & (at - state["last"][rows] <= self._max_gap_ns[rows])
-        state["value"][rows[~still]] = value[~still]
-        state["since"][rows[~still]] = at[~still]
+        moved = np.flatnonzero(~still)
+        state["value"][rows[moved]] = value[moved]
+        state["since"][rows[moved]] = at[moved]
         state["last"][rows] = at
         state["run"][rows] = np.where(still, state["run"][rows] + 1, 0)
-        if learned.any():
-            self._learn(rows[learned & is_open], value[learned & is_open])
+        found = (at - state["since"][rows]) / S
+        if len(learned):
+            seen = learned[is_open[learned]]
+            self._learn(rows[seen], value[seen])
         state["before"][rows] = value
-        can = ~learned | ((state["count"][rows] >= _LEARNED) & (state["moves"][rows] >= _MOVES))
-        return np.where(can, (at - state["since"][rows]) / S, 0.0)[:, None]
+        mine = rows[learned]
+        cannot = (state["count"][mine] < _LEARNED) | (state["moves"][mine] < _MOVES)
+        found[learned[cannot]] = 0.0
+        return found[:, None]
 
     def _learn(self, rows: Rows, value: Floats) -> None:
         state = self._state

@@ -46,6 +46,25 @@ def test_rate_of_noise_agrees_with_scipy() -> None:
     assert score(found, 10)[-1] == pytest.approx(stats.linregress(t, x).slope)
 
 
+def test_rate_is_the_same_beside_many_other_series() -> None:
+    """More rows than are fitted at once, each with a slope of its own."""
+    series, t = np.arange(1, 1201), np.arange(0, 64, 2.0)
+    watched = [Watched(i, (2000 + i, 4000 + i), spec("rate", window_s=60)) for i in series.tolist()]
+    batches = [samples(i, t, 0.25 * i * t) for i in series.tolist()]
+    found = Rate(watched).update(Batch.concat(batches).sorted_by_time())
+    last = found.take((found.at == T0 + 62 * S) & (found.series < 4000))
+    np.testing.assert_allclose(last.value, 0.25 * (last.series - 2000), rtol=1e-9)
+
+
+def test_rate_is_right_when_a_clock_says_1970() -> None:
+    """The window reaches before the epoch, where empty slots seem to lie."""
+    t = np.arange(1, 50, 2)
+    found = Rate([Watched(1, (10, 11), spec("rate", window_s=60))]).update(
+        Batch.of(np.ones(len(t)), t * S, 0.5 * t)
+    )
+    np.testing.assert_allclose(score(found, 10), 0.5, rtol=1e-9)
+
+
 def test_rate_waits_for_half_a_window() -> None:
     t = np.arange(0, 29, 1.0)
     detector = Rate([Watched(1, (10, 11), spec("rate", window_s=60))])
@@ -134,6 +153,17 @@ def test_nine_of_ten_values_lie_up_to_the_bin_of_the_90_percent_quantile() -> No
     counts = np.zeros(tail.BINS, np.float32)
     np.add.at(counts, tail.bin_of(z), 1)
     assert int(tail.quantile_bin(counts)) == int(tail.bin_of(np.array([np.quantile(z, 0.9)]))[0])
+
+
+def test_a_histogram_is_read_the_same_alone_and_among_many() -> None:
+    random = np.random.default_rng(8)
+    counts = random.integers(0, 50, (400, tail.BINS)).astype(np.float32) / np.float32(3)
+    counts[random.random(counts.shape) < 0.7] = 0
+    counts[7] = 0
+    many, reach = tail.quantile_bin(counts), tail.reach(counts, 1e-3)
+    for i in range(len(counts)):
+        assert tail.quantile_bin(counts[i]) == many[i]
+        assert tail.reach(counts[i : i + 1], 1e-3) == reach[i]
 
 
 ANOMALY, EXCESS, LOW, HIGH, CAUSE = range(10, 15)
