@@ -28,6 +28,7 @@ from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 
 SERIES, WARM, MEASURED, REPEATS = 1000, 300, 30, 5
+SETTLED = 1500  # samples of each series after which slopes are judged too
 PEER_SAMPLES = 400
 T0, S = 1_767_225_600_000_000_000, 1_000_000_000
 WORDS = Text("字", "words")
@@ -43,15 +44,16 @@ MAKE: dict[str, type[ColumnarDetector]] = {
 def run() -> list[Row]:
     batches = _batches(SERIES, WARM + MEASURED * REPEATS)
     rows = [_row(f"{name} detector", "pms_iot", detector(name).update, batches) for name in MAKE]
-    rows += _together(SERIES) + _together(10 * SERIES) + _keeping(10 * SERIES) + peers()
+    rows += _together(SERIES) + _together(SERIES, SETTLED) + _together(10 * SERIES)
+    rows += _keeping(10 * SERIES) + peers()
     batches = _batches(SERIES, WARM + MEASURED * REPEATS)
     rows.append(_row("rules, 3 per series", "pms_iot", engine().update, batches))
     rows.append(_row("rules, 3 per series", "plain Python", PlainRules().update, batches))
     return rows
 
 
-def _together(series: int) -> list[Row]:
-    """Anomaly, stuck, rate, missing and drift on every series."""
+def _together(series: int, warm: int = WARM) -> list[Row]:
+    """Anomaly, stuck, rate, missing and drift on every series, after so many samples of each."""
     detectors = [detector(name, series) for name in MAKE]
 
     def update(batch: Batch) -> None:
@@ -59,8 +61,10 @@ def _together(series: int) -> list[Row]:
             one.update(batch)
 
     rounds = 2 if series > SERIES else MEASURED
-    batches = _batches(series, WARM + rounds * REPEATS)
+    batches = _batches(series, warm + rounds * REPEATS)
     what = f"all univariate detectors, {series:,} series"
+    if warm != WARM:
+        what += ", settled"
     return [_row(what, "pms_iot", update, batches, rounds)]
 
 
