@@ -26,7 +26,7 @@ from pms_iot.telemetry.batch import Batch
 Mask = NDArray[np.bool_]
 
 _DAY_S = 86_400.0
-_GAP = 30.0  # steps, three time constants of the short average: what is older says nothing of now
+_GAP = 30.0  # steps; what is older says nothing of now
 _FOLLOWS = 1.5  # steps; a row further away is not the row before
 _OFF = 0.2  # of the limit, where an alarm of the residual ends
 _JUST = 1.001  # the least excess in alarm
@@ -404,9 +404,13 @@ class AssetModel:
     def restore(self, state: bytes) -> None:
         """Takes up a snapshot under the same spec; assets that it does not know start fresh.
 
-        Raises ValueError or KeyError for bytes that are none.
+        Raises ValueError for bytes that are none, or that lack a column of this version; nothing is
+        taken up then.
         """
         there, arrays = unpack(state)
+        lacks = (self.assets | self._rows.state | self.columns).keys() - arrays.keys()
+        if lacks:
+            raise ValueError(f"a state without {', '.join(sorted(lacks))}")
         place = np.array([self._number.get(asset, -1) for asset in there], np.intp)
         known = np.flatnonzero(place >= 0)
         for columns in (self.assets, self._rows.state):

@@ -24,7 +24,7 @@ from pms_iot.kernel.errors import ConfigError
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.gates import Lock
 
-_VERSION = 3
+_VERSION = 4
 _S = 1_000_000_000
 _ALGORITHMS: Mapping[str, type[ColumnarDetector]] = {
     "anomaly": Anomaly,

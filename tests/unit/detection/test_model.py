@@ -7,11 +7,16 @@ from hypothesis import strategies as st
 
 from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.points import PointDef
+from pms_iot.detection.asset_model import AssetModel
 from pms_iot.detection.model import Models
 from pms_iot.detection.ridge import PENALTY, Ridge
 from pms_iot.detection.spec import DetectorSpec
 from pms_iot.feedback.service import Limit
+<<<<<<< HEAD
 from pms_iot.kernel.arrays import size
+=======
+from pms_iot.kernel.arrays import pack, unpack
+>>>>>>> wt-ska
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from tests.unit.detection import checks
@@ -336,3 +341,12 @@ def test_a_damaged_state_leaves_it_quiet_and_is_counted() -> None:
     found = again.update(DATA.take(DATA.at >= T0 + 850 * S))
     first = found.take(found.at < T0 + 1000 * S)
     assert not of(first, 1, "pump.excess").value.any()
+
+
+def test_a_state_of_another_version_is_refused_as_a_whole() -> None:
+    model = AssetModel(spec(), [])
+    meta, arrays = unpack(model.snapshot())
+    model.restore(pack(meta, arrays))
+    del arrays["chart.home"]
+    with pytest.raises(ValueError, match=r"without chart\.home"):
+        model.restore(pack(meta, arrays))
