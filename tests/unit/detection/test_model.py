@@ -12,11 +12,7 @@ from pms_iot.detection.model import Models
 from pms_iot.detection.ridge import PENALTY, Ridge
 from pms_iot.detection.spec import DetectorSpec
 from pms_iot.feedback.service import Limit
-<<<<<<< HEAD
-from pms_iot.kernel.arrays import size
-=======
-from pms_iot.kernel.arrays import pack, unpack
->>>>>>> wt-ska
+from pms_iot.kernel.arrays import pack, size, unpack
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 from tests.unit.detection import checks
