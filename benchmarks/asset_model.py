@@ -17,6 +17,7 @@ from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.points import PointDef
 from pms_iot.detection.detectors import Detectors
 from pms_iot.detection.spec import DetectorSpec
+from pms_iot.kernel.arrays import size
 from pms_iot.kernel.text import Text
 from pms_iot.telemetry.batch import Batch
 
@@ -128,12 +129,15 @@ def run() -> list[Row]:
     saved_ms = 1e3 * (time.perf_counter() - start)
     start = time.perf_counter()
     Fleet(spec, assets).detectors.restore(state)
+    restored_ms = 1e3 * (time.perf_counter() - start)
+    held = sum(size(model.snapshot()) for model in fleet.detectors.models.of().values())
     what = f"asset models, {ASSETS:,} of {POINTS} points"
     return [
         Row(what, "pms_iot", median(rates), "points/s/core"),
-        Row(f"{what}, state", "pms_iot", len(state) / ASSETS, "B/asset"),
+        Row(f"{what}, state", "pms_iot", held / ASSETS, "B/asset"),
+        Row(f"{what}, state saved", "pms_iot", len(state) / ASSETS, "B/asset"),
         Row(f"{what}, snapshot", "pms_iot", saved_ms, "ms"),
-        Row(f"{what}, restore", "pms_iot", 1e3 * (time.perf_counter() - start), "ms"),
+        Row(f"{what}, restore", "pms_iot", restored_ms, "ms"),
     ]
 
 
