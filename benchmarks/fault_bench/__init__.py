@@ -20,7 +20,11 @@ def _rows(kind: str, report: KindReport) -> list[Row]:
         share = 100 * sum(f.any_ for f in seen) / sum(f.runs for f in seen)
         rows.append(Row(f"{kind}: faults found at severity {severity}", "pms_iot", share, "%"))
     false = report.false_alarms
-    for what, count in (("statistical", false.statistical), ("deterministic", false.deterministic)):
+    for what, count in (
+        ("statistical", false.statistical),
+        ("statistical, shown to people", false.shown),
+        ("deterministic", false.deterministic),
+    ):
         per_month = count / false.asset_months
         rows.append(Row(f"{kind}: false alarms, {what}", "pms_iot", per_month, "per asset-month"))
     return rows

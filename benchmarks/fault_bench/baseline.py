@@ -30,7 +30,9 @@ def save(effort: str, report: Mapping[str, KindReport]) -> None:
 def regressions(before: Mapping[str, KindReport], now: Mapping[str, KindReport]) -> list[str]:
     """What is worse than before, one line each; what was not run now, or is new, is not compared.
 
-    A run in which a safety fault is found late counts whatever was before.
+    A run in which a safety fault is found late counts whatever was before. Where one of the two had fewer
+    runs, its runs are the first of the other's: the rest may have found the fault or not, and the median of
+    other runs is another, so only what must hold of the common ones is compared.
     """
     found: list[str] = []
     for kind, part in now.items():
@@ -50,18 +52,19 @@ def regressions(before: Mapping[str, KindReport], now: Mapping[str, KindReport])
 
 
 def _worse(past: Found, seen: Found) -> Iterator[str]:
-    if seen.any_ / seen.runs < past.any_ / past.runs:
+    left_out = max(past.runs - seen.runs, 0)
+    if seen.any_ < past.any_ - left_out:
         yield f"found in {seen.any_} of {seen.runs} runs, was {past.any_} of {past.runs}"
-    if seen.own / seen.runs < past.own / past.runs:
+    if seen.own < past.own - left_out:
         yield f"by its own rule in {seen.own} of {seen.runs} runs, was {past.own} of {past.runs}"
-    if past.delay_s is not None and seen.delay_s is not None:
+    if past.delay_s is not None and seen.delay_s is not None and past.runs == seen.runs:
         limit = SLOWER * past.delay_s + SLACK_S
         if seen.delay_s > limit:
             yield f"found after {seen.delay_s:.0f} s, was {past.delay_s:.0f} s"
 
 
 def _noisier(past: KindReport, seen: KindReport) -> Iterator[str]:
-    for what in ("statistical", "deterministic"):
+    for what in ("statistical", "shown", "deterministic"):
         before, now = getattr(past.false_alarms, what), getattr(seen.false_alarms, what)
         scale = seen.false_alarms.asset_months / past.false_alarms.asset_months
         if now > most_expected(before) * scale:

@@ -22,7 +22,10 @@ from pms_simulators.signals import stream, uniform
 
 from benchmarks.fault_bench.catalogue import DAY_S, FaultCase
 from benchmarks.fault_bench.sampling import Column, Grid, Reader
+from benchmarks.fault_bench.shown import CAPS, Record, shown_at
 from pms_iot.alerts.silence import SilenceWatch
+from pms_iot.alerts.transition import Transition
+from pms_iot.kernel.clock import from_ns, to_ns
 from pms_iot.rulepacks import RulePack
 from pms_iot.rulepacks.rehearsal import SITE, PackCatalog, Rehearsal
 from pms_iot.telemetry.batch import Batch
@@ -59,16 +62,19 @@ class Effort:
 
 @dataclass(frozen=True)
 class Fired:
-    """An alert that began: `at_s` simulated seconds."""
+    """An alert that began. at_s: simulated seconds; shown_at_s: when people were shown it, infinite if the
+    budget held it to the end."""
 
     rule: str
     at_s: float
     statistical: bool
+    shown_at_s: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One machine that got a fault, and the alerts that began between its onset and the end of the watch."""
+    """One machine that got a fault, and the alerts that began and were shown between its onset and the end of the
+    watch."""
 
     case: FaultCase
     severity: float
@@ -127,13 +133,16 @@ class _Fleet:
         self._catalog = PackCatalog(
             pack, *(f"H{seed}" for seed in seeds), *(trial.name for trial in self._trials)
         )
-        self._rehearsal = Rehearsal(pack, self._catalog, zones={SITE: ZONE})
+        self._rehearsal = Rehearsal(pack, self._catalog, zones={SITE: ZONE}, caps=CAPS)
+        self._record = Record(self._catalog.all())
         self._watch = SilenceWatch(pack.rules, self._catalog)
         self._periods = {p.key: p.period_s or 1.0 for p in pack.points.values() if not p.derived}
         self._learned = learned_points(pack)
         self._healthy = {seed: self._machine(f"H{seed}", self._device(seed)) for seed in seeds}
         self._sick: dict[str, _Machine] = {}
-        self._fired: dict[str, list[Fired]] = {}
+        self._learns = {
+            rule.id: any(p.endswith(STATISTICAL) for p in rule.points) for rule in pack.rules
+        }
         self._samples = 0
 
     def run(self) -> KindResult:
@@ -142,15 +151,16 @@ class _Fleet:
             if begin_s == effort.branch_s:
                 self._branch()
             self._judge(list(self._read(begin_s, begin_s + CHUNK_S)), begin_s + CHUNK_S)
+        fired = self._all_fired()
         first, last = effort.counted_days
         false = [
-            fired
+            alarm
             for seed in effort.healthy_seeds
-            for fired in self._fired.get(f"H{seed}", ())
-            if first * DAY_S <= fired.at_s < last * DAY_S
+            for alarm in fired.get(f"H{seed}", ())
+            if first * DAY_S <= alarm.at_s < last * DAY_S
         ]
         months = len(effort.healthy_seeds) * (last - first) / 30
-        outcomes = tuple(self._outcome(trial) for trial in self._trials)
+        outcomes = tuple(_outcome(trial, fired.get(trial.name, ())) for trial in self._trials)
         return KindResult(outcomes, tuple(false), months, self._samples)
 
     def _last_s(self) -> int:
@@ -206,18 +216,35 @@ class _Fleet:
         found = self._rehearsal.take(batch).transitions
         self._watch.heard(None, batch)
         found += self._watch.check(START_NS + int(now_s) * NS, START_NS)
-        for transition in found:
-            if transition.kind == "fired":
-                rule = transition.rule
-                statistical = any(point.endswith(STATISTICAL) for point in rule.points)
-                at_s = (transition.at_ns - START_NS) / NS
-                fired = Fired(rule.id.partition(".")[2], at_s, statistical)
-                self._fired.setdefault(transition.asset, []).append(fired)
+        self._record.follow(sorted(found, key=_in_time), from_ns(START_NS + int(now_s) * NS))
 
-    def _outcome(self, trial: _Trial) -> Outcome:
-        fired = sorted(self._fired.get(trial.name, ()), key=lambda f: f.at_s)
-        within = tuple(f for f in fired if trial.onset_s <= f.at_s <= trial.end_s)
-        return Outcome(trial.case, trial.severity, trial.seed, trial.onset_s, within)
+    def _all_fired(self) -> dict[str, list[Fired]]:
+        """By asset, in order of time."""
+        names = {info.asset_id: info.asset for info in self._catalog.all()}
+        found: dict[str, list[Fired]] = {}
+        for alert in self._record.alerts():
+            shown = shown_at(alert)
+            fired = Fired(
+                rule=alert.rule.partition(".")[2],
+                at_s=_simulated_s(alert.opened_at),
+                statistical=self._learns[alert.rule],
+                shown_at_s=math.inf if shown is None else _simulated_s(shown),
+            )
+            found.setdefault(names[alert.asset_id], []).append(fired)
+        return found
+
+
+def _in_time(transition: Transition) -> tuple[int, str]:
+    return transition.at_ns, transition.key
+
+
+def _simulated_s(at: datetime) -> float:
+    return (to_ns(at) - START_NS) / NS
+
+
+def _outcome(trial: _Trial, fired: Iterable[Fired]) -> Outcome:
+    within = tuple(f for f in fired if f.at_s >= trial.onset_s and f.shown_at_s <= trial.end_s)
+    return Outcome(trial.case, trial.severity, trial.seed, trial.onset_s, within)
 
 
 def _trials(cases: Iterable[FaultCase], effort: Effort) -> Iterator[_Trial]:

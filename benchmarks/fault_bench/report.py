@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -31,10 +32,12 @@ class Found:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Alerts of healthy machines, by what the rule looks at."""
+    """Alerts of healthy machines, by what the rule looks at. shown: of the statistical ones, those that the
+    budget of the product let people see."""
 
     asset_months: float
     statistical: int
+    shown: int
     deterministic: int
     rules: dict[str, int]
 
@@ -60,6 +63,7 @@ def report_kind(result: KindResult) -> KindReport:
     false = FalseAlarms(
         asset_months=round(result.asset_months, 3),
         statistical=sum(alarm.statistical for alarm in alarms),
+        shown=sum(alarm.statistical and isfinite(alarm.shown_at_s) for alarm in alarms),
         deterministic=sum(not alarm.statistical for alarm in alarms),
         rules=dict(sorted(Counter(alarm.rule for alarm in alarms).items())),
     )
@@ -70,8 +74,8 @@ def _found(outcomes: Sequence[Outcome]) -> Found:
     case = outcomes[0].case
     own = [_first(o, case.own) for o in outcomes]
     any_ = [_first(o, (*case.own, *case.related)) for o in outcomes]
-    delay = _median(f.at_s - o.onset_s for f, o in zip(any_, outcomes, strict=True) if f)
-    own_delay = _median(f.at_s - o.onset_s for f, o in zip(own, outcomes, strict=True) if f)
+    delay = _median(f.shown_at_s - o.onset_s for f, o in zip(any_, outcomes, strict=True) if f)
+    own_delay = _median(f.shown_at_s - o.onset_s for f, o in zip(own, outcomes, strict=True) if f)
     rules = Counter(f.rule for f in any_ if f)
     return Found(
         runs=len(outcomes),
@@ -87,13 +91,14 @@ def _found(outcomes: Sequence[Outcome]) -> Found:
 
 def _first(outcome: Outcome, rules: Iterable[str]) -> Fired | None:
     wanted = set(rules)
-    return next((fired for fired in outcome.fired if fired.rule in wanted), None)
+    named = (fired for fired in outcome.fired if fired.rule in wanted)
+    return min(named, key=lambda fired: fired.shown_at_s, default=None)
 
 
 def _is_late(case: FaultCase, first: Fired | None, outcome: Outcome) -> bool:
     if not case.within_s:
         return False
-    return first is None or first.at_s - outcome.onset_s > case.within_s
+    return first is None or first.shown_at_s - outcome.onset_s > case.within_s
 
 
 def _median(values: Iterable[float]) -> float | None:
@@ -136,15 +141,15 @@ def table(report: Mapping[str, KindReport], cases: Iterable[FaultCase]) -> str:
             lines.append(f"| {kind} | {name} | " + " | ".join([*cells, *ends]) + " |")
     lines += [
         "",
-        "| kind | asset-months | statistical | deterministic | by rule |",
-        "|---|---|---|---|---|",
+        "| kind | asset-months | statistical | shown | deterministic | by rule |",
+        "|---|---|---|---|---|---|",
     ]
     for kind, part in report.items():
         false = part.false_alarms
         rules = ", ".join(f"{rule} {count}" for rule, count in false.rules.items())
         lines.append(
             f"| {kind} | {false.asset_months:g} | {false.statistical / false.asset_months:.1f} | "
-            f"{false.deterministic / false.asset_months:.1f} | {rules} |"
+            f"{false.shown / false.asset_months:.1f} | {false.deterministic / false.asset_months:.1f} | {rules} |"
         )
     return "\n".join(lines)
 

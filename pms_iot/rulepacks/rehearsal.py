@@ -12,6 +12,7 @@ from pms_iot.assets.catalog import SeriesInfo
 from pms_iot.assets.series import SeriesSource
 from pms_iot.derived.derived import Derived
 from pms_iot.detection.detectors import Detectors
+from pms_iot.feedback.caps import Caps
 from pms_iot.rulepacks.pack import RulePack
 from pms_iot.telemetry.batch import Batch
 
@@ -63,6 +64,7 @@ class Rehearsal:
     """What the pipeline asks of a pack's derived points, detectors and rules, piece by piece.
 
     zones: site -> IANA zone. given: series whose samples are not computed, for they come with the others.
+    caps: what the detectors of an asset and a site share, as `Detectors` has it.
     """
 
     def __init__(
@@ -72,10 +74,11 @@ class Rehearsal:
         *,
         zones: Mapping[str, str] | None = None,
         given: Sequence[int] = (),
+        caps: Caps | None = None,
     ) -> None:
         self._given = np.asarray(given, np.int32)
         self._derived = Derived({pack.kind: pack.derived}, catalog, given)
-        self._detectors = Detectors({pack.kind: pack.detectors}, catalog, zones)
+        self._detectors = Detectors({pack.kind: pack.detectors}, catalog, zones, caps)
         self._rules = RuleEngine(pack.rules, catalog)
 
     def take(self, batch: Batch) -> Judged:
