@@ -78,7 +78,8 @@ def _with_influx(folder: Path, port: int) -> list[Row]:
 def at_server(server: Influx, bucket: str) -> int:
     """Samples that the server has."""
     asked = {"db": bucket, "q": "SELECT count(motor_temp) FROM elevator"}
-    result = httpx2.get(f"{server.url}/query", params=asked, timeout=60).json()["results"][0]
+    answer = httpx2.get(f"{server.url}/query", params=asked, headers=server.headers, timeout=60)
+    result = answer.json()["results"][0]
     return POINTS * result["series"][0]["values"][0][1] if "series" in result else 0
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from pydantic import SecretStr
 
 from pms_iot.settings import InfluxSettings
 from tests import servers
@@ -54,9 +53,4 @@ def influx_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[servers
 def influx(influx_server: servers.Influx) -> Generator[InfluxSettings]:
     """Settings that lead to an empty bucket."""
     with influx_server.bucket() as bucket:
-        yield InfluxSettings(
-            url=influx_server.url,
-            org=influx_server.org,
-            bucket=bucket,
-            token=SecretStr(influx_server.token),
-        )
+        yield influx_server.settings(bucket)

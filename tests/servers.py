@@ -21,6 +21,9 @@ from typing import NoReturn
 import httpx2
 import psycopg
 import pytest
+from pydantic import SecretStr
+
+from pms_iot.settings import InfluxSettings
 
 START_S = 30.0
 _PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/bin"
@@ -230,6 +233,16 @@ class Influx:
     token: str
     server: Server | None
     backend: Server | None
+
+    def settings(self, bucket: str) -> InfluxSettings:
+        return InfluxSettings(
+            url=self.url, org=self.org, bucket=bucket, token=SecretStr(self.token)
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For who asks it directly."""
+        return {"Authorization": f"Token {self.token}"}
 
     @contextmanager
     def bucket(self) -> Generator[str]:

@@ -71,10 +71,11 @@ class InfluxStore:
         body, headers = lines.encode(), {"Content-Type": "text/plain; charset=utf-8"}
         if self._gzip:  # level 1: a twentieth of the time of the default, a fifth more bytes
             body, headers["Content-Encoding"] = compress(body, 1), "gzip"
-        answer = self._request("POST", "/api/v2/write", params=asked, content=body, headers=headers)
+        sent = {"params": asked, "content": body, "headers": headers}
+        answer = self._request("POST", "/api/v2/write", **sent)
         if answer.status_code == 404 and bucket != self._bucket:
             self._make_bucket(bucket)
-            raise StoreUnavailableError(f"bucket {bucket} is new: try again")
+            answer = self._request("POST", "/api/v2/write", **sent)
         if answer.status_code in (400, 422):
             raise SamplesRejectedError(_said(answer))
         if not answer.is_success:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from pydantic import SecretStr
 
-from pms_iot.settings import InfluxSettings, Settings
+from pms_iot.settings import Settings
 from pms_iot.telemetry.embedded import EmbeddedStore
 from tests.chaos import busy_engine
 from tests.chaos.telemetry_load import ASSETS, GATEWAYS, KIND, POINTS, SITE, asset_of, point_of
@@ -47,7 +46,7 @@ class Engine:
         }
         if influx is not None:
             server, bucket = influx
-            self.settings = Settings(data_dir=directory, influx=_leading_to(server, bucket))
+            self.settings = Settings(data_dir=directory, influx=server.settings(bucket))
             environ |= {
                 "PMS_INFLUX__URL": server.url,
                 "PMS_INFLUX__ORG": server.org,
@@ -124,11 +123,6 @@ def engine(
 
 def wait_until_up(running: Engine) -> None:
     wait_for(running.server.ready, "the engine to be up", 60)
-
-
-def _leading_to(server: Influx, bucket: str) -> InfluxSettings:
-    token = SecretStr(server.token)
-    return InfluxSettings(url=server.url, org=server.org, bucket=bucket, token=token)
 
 
 def _pack() -> dict[str, Any]:

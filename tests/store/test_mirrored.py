@@ -172,7 +172,9 @@ def test_roll_ups_come_from_their_buckets(mirror: Mirror, influx_server: Influx)
     mirror.store.prune()
     start, end = T0 + WINDOW_NS, T0 + 5 * WINDOW_NS
     drop = {"q": f"DROP MEASUREMENT {mirror.catalog.info(1).kind}", "db": mirror.settings.bucket}
-    httpx2.post(f"{influx_server.url}/query", params=drop).raise_for_status()
+    httpx2.post(
+        f"{influx_server.url}/query", params=drop, headers=influx_server.headers
+    ).raise_for_status()
     assert len(mirror.remote.read(1, 0, 2**62)) == 0
     same_buckets(mirror.store.downsample(1, start, end, 96), batch, start, end, 96)
 
@@ -184,7 +186,8 @@ def test_what_the_server_refuses_is_set_aside_and_the_rest_arrives(
     text = f'{info.kind},site={info.site},asset={info.asset} {info.point}="text" {T0}'
     url = f"{influx_server.url}/api/v2/write"
     asked = {"bucket": mirror.settings.bucket, "org": "pms", "precision": "ns"}
-    httpx2.post(url, params=asked, content=text).raise_for_status()
+    made = httpx2.post(url, params=asked, content=text, headers=influx_server.headers)
+    made.raise_for_status()
     mirror.store.write(Batch.of([1, 2], [T0, T0], [1.0, 2.0]))
     mirror.store.write(Batch.of([2], [T0 + S], [3.0]))
     mirror.sent()

@@ -33,8 +33,9 @@ def test_the_real_client_writes_through_the_shim(influx: InfluxSettings) -> None
     assert influx.url is not None
     with InfluxDBClient(influx.url, token=influx.token.get_secret_value(), org="pms") as client:
         client.write_api(SYNCHRONOUS).write(influx.bucket, record="pump,asset=P-1 flow=1.5 1000")
+    headers = {"Authorization": f"Token {influx.token.get_secret_value()}"}
     asked = {"db": influx.bucket, "q": "SELECT flow FROM pump", "epoch": "ns"}
-    answer = httpx2.get(f"{influx.url}/query", params=asked).json()
+    answer = httpx2.get(f"{influx.url}/query", params=asked, headers=headers).json()
     assert answer["results"][0]["series"][0]["values"] == [[1000, 1.5]]
 
 

@@ -148,7 +148,7 @@ def test_a_store_that_goes_away_is_waited_for(made: Made, tmp_path: Path) -> Non
     with servers.influx(tmp_path / "influx") as server, server.bucket() as bucket:
         if server.backend is None:
             pytest.skip("a server of others is not stopped")
-        settings = InfluxSettings(url=server.url, bucket=bucket)
+        settings = server.settings(bucket)
         env = environment_of(settings)
         words = ["copy", "--from", "embedded", "--to", "influx"]
         process = here.process(*words, "--rate", 6000, **env)
