@@ -65,8 +65,9 @@ def _with_influx(folder: Path, port: int) -> list[Row]:
         env = influx_env(server, bucket)
         with engine(folder / "mirrored", port, site(), env) as process:
             began = time.monotonic()
-            rows = measure(100_000, "InfluxDB 1.6", port, process.pid)
-            who = "pms-iot serve, InfluxDB 1.6"
+            store = f"InfluxDB {server.version}"
+            rows = measure(100_000, store, port, process.pid)
+            who = f"pms-iot serve, {store}"
             arrived = at_server(server, bucket) / (time.monotonic() - began)
             rows.append(Row("100,000 samples/s", who, arrived, "samples/s that the server took"))
         rows += peer(port, env)

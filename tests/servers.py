@@ -244,6 +244,10 @@ class Influx:
         """For who asks it directly."""
         return {"Authorization": f"Token {self.token}"}
 
+    @property
+    def version(self) -> str:
+        return httpx2.get(f"{self.url}/ping").headers["X-Influxdb-Version"]
+
     @contextmanager
     def bucket(self) -> Generator[str]:
         """An empty bucket; yields its name."""
