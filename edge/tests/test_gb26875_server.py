@@ -5,6 +5,7 @@ import contextlib
 import random
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from edge_rig import free_port
@@ -58,9 +59,12 @@ def port(gateway, start_agent) -> int:
 
 
 def wait_for_port(port: int) -> None:
+    """Until the agent listens, for datagrams too, which it does a moment later."""
+
     def answers() -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+            tcp = probe.connect_ex(("127.0.0.1", port)) == 0
+        return tcp and f":{port:04X} " in Path("/proc/net/udp").read_text()
 
     eventually(answers)
 
