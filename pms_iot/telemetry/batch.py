@@ -70,3 +70,9 @@ class Batch:
     def sorted_by_time(self) -> "Batch":
         """Ordered by time, then series; equal keys keep their order."""
         return self.take(np.lexsort((self.series, self.at)))
+
+    def last_of_each(self) -> "Batch":
+        """Ordered by series, then time; of equal (series, at) the last, which is what a store keeps."""
+        ordered = self.take(np.lexsort((self.at, self.series)))  # stable
+        same_as_next = (np.diff(ordered.series) == 0) & (np.diff(ordered.at) == 0)
+        return ordered.take(np.append(~same_as_next, np.ones(min(1, len(self)), np.bool_)))

@@ -177,10 +177,9 @@ class InfluxStore:
 
     def ping(self) -> None:
         """Raises StoreUnavailableError if the server does not answer."""
-        try:
-            self._http.get("/ping").raise_for_status()
-        except httpx2.HTTPError as error:
-            raise StoreUnavailableError(f"InfluxDB: {error!r}") from error
+        answer = self._request("GET", "/ping")
+        if not answer.is_success:
+            raise StoreUnavailableError(_said(answer))
 
     def close(self) -> None:
         self._http.close()

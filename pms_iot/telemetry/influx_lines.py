@@ -40,7 +40,7 @@ class Lines:
 
     def pieces(self, batch: Batch) -> Iterator[str]:
         """All of it; samples of one asset and instant share a line, unless a piece ends there."""
-        batch = _last_of_each(batch)
+        batch = batch.last_of_each()
         self._meet(batch.series)
         batch = batch.take(np.lexsort((batch.at, self._asset[batch.series])))
         certain = batch.at > self._newest[batch.series]
@@ -56,10 +56,9 @@ class Lines:
         """A line for each roll-up."""
         info = self._info(series)
         head, field = self._head(info), info.point.translate(_KEY_ESCAPES)
-        columns = (buckets.at, buckets.low, buckets.high, buckets.mean, buckets.count)
-        for at, low, high, mean, n, q in zip(
-            *(column.tolist() for column in (*columns, buckets.quality)), strict=True
-        ):
+        figures = (buckets.at, buckets.low, buckets.high, buckets.mean, buckets.count)
+        columns = (*figures, buckets.quality)
+        for at, low, high, mean, n, q in zip(*(c.tolist() for c in columns), strict=True):
             quality = "" if q == GOOD else f",{field}_q={q}i"
             yield (
                 f"{head} {field}_min={low!r},{field}_max={high!r},"
@@ -114,11 +113,3 @@ def _fields(field: str, value: float, quality: int, *, certain: bool) -> str:
     if quality == GOOD and certain:
         return f"{field}={value!r}"
     return f"{field}={value!r},{field}_q={quality}i"
-
-
-def _last_of_each(batch: Batch) -> Batch:
-    """Of samples with the same series and time, the last."""
-    order = np.lexsort((batch.at, batch.series))  # stable
-    batch = batch.take(order)
-    same_as_next = (np.diff(batch.series) == 0) & (np.diff(batch.at) == 0)
-    return batch.take(np.append(~same_as_next, np.ones(min(1, len(batch)), np.bool_)))

@@ -16,7 +16,7 @@ from pms_iot.telemetry.embedded import EmbeddedStore
 from pms_iot.telemetry.influx import InfluxStore
 from pms_iot.telemetry.store import SampleStore
 from pms_iot.telemetry.transfer import bring, export
-from pms_iot.telemetry.transfer.compare import difference, last_of_each
+from pms_iot.telemetry.transfer.compare import difference
 from pms_iot.telemetry.transfer.compression import compression_of
 from pms_iot.telemetry.transfer.formats import format_of
 from pms_iot.telemetry.transfer.naming import Selection, select
@@ -99,7 +99,7 @@ def test_a_file_brings_back_every_bit(
         work = run(Path(folder) / "import.journal", verify=True)
         tally = bring.import_files(target, there.catalog, inputs, work)
     assert (tally.samples, tally.differing, tally.unknown.total()) == (len(rows), 0, 0)
-    wanted = last_of_each(batch_of(rows, there.series))
+    wanted = batch_of(rows, there.series).last_of_each()
     found = target.read_many(there.series, T0, T0 + 4 * DAY)  # also samples of earlier examples
     differs = difference(wanted, found)
     assert (differs.missing, differs.changed) == (0, 0)
@@ -123,7 +123,7 @@ def test_a_copy_brings_every_bit(
         to = bring.Side("b", target, there.catalog)
         tally = bring.copy(source, to, plan, run(Path(folder) / "copy.journal"))
     assert tally.samples == len(rows)
-    wanted = last_of_each(batch_of(rows, there.series))
+    wanted = batch_of(rows, there.series).last_of_each()
     differs = difference(wanted, target.read_many(there.series, T0, T0 + 4 * DAY))
     assert (differs.missing, differs.changed) == (0, 0)
 
@@ -158,5 +158,5 @@ def test_files_of_earlier_versions_are_read(name: str, there: Installation, tmp_
     with closing(EmbeddedStore(tmp_path / "a.db", synchronous="NORMAL")) as store:
         inputs = bring.Inputs([(GOLDEN / name, format_of(GOLDEN / name, None))], {}, strict=True)
         bring.import_files(store, there.catalog, inputs, run(tmp_path / "journal"))
-        wanted = last_of_each(golden_batch(there.series)).sorted_by_time()
+        wanted = golden_batch(there.series).last_of_each().sorted_by_time()
         same(store.read_many(there.series, 0, 2**62), wanted)

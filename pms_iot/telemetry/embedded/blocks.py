@@ -127,15 +127,10 @@ def cut(batch: Batch) -> Iterator[Block]:
 
 
 def _cut(batch: Batch) -> Iterator[Block]:
-    order = np.lexsort(
-        (batch.at, batch.series)
-    )  # stable: of equal instants the last written is last
-    series, at = batch.series[order], batch.at[order]
-    order = order[np.append((series[1:] != series[:-1]) | (at[1:] != at[:-1]), True)]
-    batch = batch.take(order)
-    series, window = batch.series, batch.at // WINDOW_NS
+    batch = batch.last_of_each()
+    series, at, value, quality = batch.series, batch.at, batch.value, batch.quality
+    window = at // WINDOW_NS
     starts = np.flatnonzero((np.diff(series) != 0) | (np.diff(window) != 0)) + 1
-    at, value, quality = batch.at, batch.value, batch.quality
     for i, j in pairwise([0, *starts.tolist(), len(batch)]):
         part = Columns(at[i:j], value[i:j], quality[i:j])
         yield block(int(series[i]), int(window[i]), 0, part)

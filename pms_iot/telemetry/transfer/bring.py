@@ -9,7 +9,7 @@ import numpy as np
 from pms_iot.kernel.clock import from_ns
 from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.store import SampleStore
-from pms_iot.telemetry.transfer.compare import difference, last_of_each, sum_of
+from pms_iot.telemetry.transfer.compare import difference, sum_of
 from pms_iot.telemetry.transfer.errors import TransferError
 from pms_iot.telemetry.transfer.formats import Format
 from pms_iot.telemetry.transfer.naming import Register
@@ -70,7 +70,7 @@ def _take_in(
         run.pace.spend(len(part))
     tally.add(piece.batch)
     if run.verify:
-        _compare_by_day(store, register, last_of_each(piece.batch), path, tally)
+        _compare_by_day(store, register, piece.batch.last_of_each(), path, tally)
 
 
 def _compare_by_day(

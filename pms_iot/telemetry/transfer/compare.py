@@ -79,11 +79,3 @@ def difference(wanted: Batch, found: Batch) -> Difference:
         int(both.series[where]) if where is not None else -1,
         int(both.at[where]) if where is not None else 0,
     )
-
-
-def last_of_each(batch: Batch) -> Batch:
-    """What a store keeps of these samples: of equal (series, at) the last."""
-    order = np.lexsort((batch.at, batch.series))  # stable
-    batch = batch.take(order)
-    same_as_next = (np.diff(batch.series) == 0) & (np.diff(batch.at) == 0)
-    return batch.take(np.append(~same_as_next, np.ones(min(1, len(batch)), np.bool_)))

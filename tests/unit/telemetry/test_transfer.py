@@ -15,7 +15,7 @@ from pms_iot.assets.catalog import SeriesCatalog
 from pms_iot.kernel.errors import StoreUnavailableError
 from pms_iot.telemetry.batch import BAD, Batch
 from pms_iot.telemetry.embedded import EmbeddedStore
-from pms_iot.telemetry.transfer.compare import difference, last_of_each, sum_of
+from pms_iot.telemetry.transfer.compare import difference, sum_of
 from pms_iot.telemetry.transfer.compression import Compression, compressor, expand
 from pms_iot.telemetry.transfer.csv_rows import HEADER, CsvDecoder, CsvEncoder
 from pms_iot.telemetry.transfer.errors import TransferError
@@ -52,7 +52,7 @@ def batch_of(rows: AnyBatch, series: list[int]) -> Batch:
 
 
 def same(found: Batch, wanted: Batch) -> None:
-    assert not difference(last_of_each(wanted), last_of_each(found))
+    assert not difference(wanted.last_of_each(), found.last_of_each())
     assert len(found) == len(wanted)
 
 
