@@ -234,6 +234,10 @@ class Influx:
     server: Server | None
     backend: Server | None
 
+    def environment(self, bucket: str) -> dict[str, str]:
+        """Of an engine that stores there."""
+        return environment_of(self.settings(bucket))
+
     def settings(self, bucket: str) -> InfluxSettings:
         return InfluxSettings(
             url=self.url, org=self.org, bucket=bucket, token=SecretStr(self.token)
@@ -263,6 +267,15 @@ class Influx:
         if self.server.process and self.server.process.poll() is None:
             for each in names:
                 httpx2.post(f"{self.url}/query", params={"q": f"DROP DATABASE {each}"})
+
+
+def environment_of(influx: InfluxSettings) -> dict[str, str]:
+    return {
+        "PMS_INFLUX__URL": influx.url or "",
+        "PMS_INFLUX__ORG": influx.org,
+        "PMS_INFLUX__BUCKET": influx.bucket,
+        "PMS_INFLUX__TOKEN": influx.token.get_secret_value(),
+    }
 
 
 def _made_by_api(influx: Influx, name: str) -> Generator[str]:

@@ -47,12 +47,7 @@ class Engine:
         if influx is not None:
             server, bucket = influx
             self.settings = Settings(data_dir=directory, influx=server.settings(bucket))
-            environ |= {
-                "PMS_INFLUX__URL": server.url,
-                "PMS_INFLUX__ORG": server.org,
-                "PMS_INFLUX__BUCKET": bucket,
-                "PMS_INFLUX__TOKEN": server.token,
-            }
+            environ |= server.environment(bucket)
         (directory / "rules" / KIND).mkdir(parents=True)
         self._write(f"rules/{KIND}/points.yaml", _pack())
         site = self._write("site.yaml", _site())

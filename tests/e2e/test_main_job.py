@@ -74,13 +74,8 @@ def engine_env(request: pytest.FixtureRequest) -> dict[str, str]:
     if request.param == "embedded":
         return {}
     influx: InfluxSettings = request.getfixturevalue("influx")
-    return {
-        "PMS_DATABASE_URL": request.getfixturevalue("postgres_url"),
-        "PMS_INFLUX__URL": str(influx.url),
-        "PMS_INFLUX__ORG": influx.org,
-        "PMS_INFLUX__BUCKET": influx.bucket,
-        "PMS_INFLUX__TOKEN": influx.token.get_secret_value(),
-    }
+    database = {"PMS_DATABASE_URL": request.getfixturevalue("postgres_url")}
+    return database | servers.environment_of(influx)
 
 
 @pytest.fixture

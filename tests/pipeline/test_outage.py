@@ -19,13 +19,7 @@ def test_influxdb_goes_away_and_comes_back(
     shim = influx_server.server
     if shim is None:
         servers.missing("the InfluxDB given by the environment cannot be stopped")
-    env = {
-        "PMS_MQTT__PORT": broker.port,
-        "PMS_INFLUX__URL": influx.url,
-        "PMS_INFLUX__ORG": influx.org,
-        "PMS_INFLUX__BUCKET": influx.bucket,
-        "PMS_INFLUX__TOKEN": influx.token.get_secret_value(),
-    }
+    env = {"PMS_MQTT__PORT": broker.port, **servers.environment_of(influx)}
     with Engine(tmp_path / "engine", env) as engine:
         gateway = Gateway(broker.port)
         start_ns = time.time_ns() - 60 * 10**9

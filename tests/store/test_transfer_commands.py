@@ -18,7 +18,7 @@ from pms_iot.telemetry.batch import Batch
 from pms_iot.telemetry.influx import InfluxStore
 from tests import servers
 from tests.chaos.disk import disk_in
-from tests.servers import wait_for
+from tests.servers import environment_of, wait_for
 from tests.store.history import DAY, T0, Installation, S, bits, content, history, same
 
 Made = Callable[..., Installation]
@@ -28,15 +28,6 @@ Made = Callable[..., Installation]
 def made(tmp_path: Path, migrated_file: Path) -> Made:
     """An installation of this name in the test's directory."""
     return lambda name, **more: Installation.made(tmp_path / name, migrated_file, **more)
-
-
-def environment_of(influx: InfluxSettings) -> dict[str, str]:
-    return {
-        "PMS_INFLUX__URL": influx.url or "",
-        "PMS_INFLUX__ORG": influx.org,
-        "PMS_INFLUX__BUCKET": influx.bucket,
-        "PMS_INFLUX__TOKEN": influx.token.get_secret_value(),
-    }
 
 
 def lines_of(journal: Path | None) -> int:
