@@ -106,26 +106,31 @@ def test_seven_healthy_units_keep_their_rate_beside_a_dead_one(serve):
     """In one of three runs: a machine that is busy elsewhere makes polls late too, but not each time."""
     units = dict.fromkeys(range(1, 9), LIFT)
     device = serve(units, answer=lambda unit, _: 60.0 if unit == 8 else None)
-    runs = []
-    for _ in range(3):
-        rig = Rig(
-            device.port, {f"EL-{unit}": unit for unit in units}, classes={"fast": 0.2, "slow": 60}
-        )
+
+    def polled():
+        """(polls, late ones) of each healthy unit."""
+        assets = {f"EL-{unit}": unit for unit in units}
+        rig = Rig(device.port, assets, classes={"fast": 0.2, "slow": 60})
         asyncio.run(
-            rig.until(
-                lambda rig=rig: rig.counters.get("failed_reads") and len(rig.of("EL-1")) >= 25
-            )
+            rig.until(lambda: rig.counters.get("failed_reads") and len(rig.of("EL-1")) >= 25)
         )
         assert rig.feeds["EL-8"].health.report(0, None)["errors"] <= 3
-        polls = {u: sum(f"asset=EL-{u} " in line for line in rig.data) for u in range(1, 8)}
-        late = {u: rig.feeds[f"EL-{u}"].health.report(0, None)["late"] for u in polls}
-        runs.append((polls, late))
-        all_polls, all_late = sum(polls.values()), sum(late.values())
-        if all_polls >= 0.95 * (all_polls + all_late) and all(
-            polls[u] >= 0.9 * (polls[u] + late[u]) for u in polls
-        ):
-            return
-    raise AssertionError(runs)
+        return [
+            (
+                sum(f"asset=EL-{unit} " in line for line in rig.data),
+                rig.feeds[f"EL-{unit}"].health.report(0, None)["late"],
+            )
+            for unit in range(1, 8)
+        ]
+
+    def keeps_rate(found):
+        polls, late = map(sum, zip(*found, strict=True))
+        return all(n >= 0.9 * (n + m) for n, m in found) and polls >= 0.95 * (polls + late)
+
+    runs = [polled()]
+    while len(runs) < 3 and not keeps_rate(runs[-1]):
+        runs.append(polled())
+    assert keeps_rate(runs[-1]), runs
 
 
 def test_a_device_that_comes_back_is_read_again(serve):
